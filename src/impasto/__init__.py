@@ -1,0 +1,41 @@
+"""impasto: small convolutional networks that make pictures.
+
+>>> import impasto
+>>> impasto.stylize("photo.jpg", "starry-night").save("painted.jpg")      # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from impasto.errors import ImpastoError
+    from impasto.runtime.bundle import Bundle, Manifest
+    from impasto.runtime.picture import Picture
+    from impasto.runtime.style import StyleModel, stylize
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Bundle": "impasto.runtime.bundle",
+    "ImpastoError": "impasto.errors",
+    "Manifest": "impasto.runtime.bundle",
+    "Picture": "impasto.runtime.picture",
+    "StyleModel": "impasto.runtime.style",
+    "stylize": "impasto.runtime.style",
+}
+
+__all__ = ["Bundle", "ImpastoError", "Manifest", "Picture", "StyleModel", "__version__", "stylize"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'impasto' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""FLOOR 3: faces. Thin: they parse, call and print."""
