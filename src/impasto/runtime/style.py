@@ -1,0 +1,351 @@
+"""Paint a picture in the manner of another.
+
+A **style code** is a float32 vector [D]: the style encoder's description of strokes, then the mean and the standard
+deviation of the painting's R, G and B (six numbers, last). Codes can be averaged, saved and used again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from impasto.errors import BundleError, ImpastoError, UnknownName
+from impasto.runtime.archive import format_table, parse_table, read_whole, write_whole
+from impasto.runtime.bundle import Bundle, GraphSpec, StyleInfo, find_bundle
+from impasto.runtime.engine import Engine, EngineName, pad_to_rule
+from impasto.runtime.picture import Picture, rgb_stats
+from impasto.runtime.picture import keep_colors as with_photo_colors
+
+Code = NDArray[np.float32]
+# A name, a picture file or a code file; a picture; a code.
+Style: TypeAlias = str | Path | Picture | Code
+Blend: TypeAlias = Mapping[str, float] | Sequence[tuple[Style, float]]
+
+DEFAULT_MODEL = "anystyle"
+STYLES = "styles.npy"
+STYLE_SCALE = 512
+LARGEST_SCALE = 4096
+MAX_ASPECT = 3.0
+CODE_FILE_LIMIT = 1024**2
+_COLORS = 6
+_KEPT_MODELS = 3
+
+
+class StyleModel:
+    """A bundle of kind ``style``, ready to paint. Make one with :meth:`load`.
+
+    Graphs are loaded when first needed: painting with a stored code never loads the encoder, and listing the styles
+    loads none. It may be used from several threads at once.
+    """
+
+    def __init__(self, bundle: Bundle, *, engine: EngineName, threads: int | None, low_memory: bool) -> None:
+        manifest = bundle.manifest
+        if manifest.kind != "style" or manifest.code_size is None or manifest.code_size < _COLORS:
+            raise BundleError(f"{bundle.path} does not describe a style model with its code size: choose another file.")
+        for role in ("encoder", "painter"):
+            if role not in manifest.graphs:
+                raise BundleError(f"{bundle.path} has no {role} graph, so it cannot paint: export the model again.")
+        if manifest.styles and STYLES not in bundle.members:
+            raise BundleError(f"{bundle.path} names styles and has no {STYLES}: export the model again.")
+        self.bundle, self.code_size = bundle, manifest.code_size
+        self._engine_name, self._threads, self._low_memory = engine, threads, low_memory
+        self._engines: dict[str, Engine] = {}
+        self._lock = Lock()
+
+    @classmethod
+    def load(
+        cls,
+        name_or_path: str | Path = DEFAULT_MODEL,
+        *,
+        engine: EngineName = "onnxruntime",
+        threads: int | None = None,
+        low_memory: bool = False,
+    ) -> StyleModel:
+        """Open and verify a model file.
+
+        Args:
+            name_or_path: the name of a bundled model, or a file.
+            engine, threads, low_memory: see :class:`impasto.runtime.engine.Engine`.
+
+        Raises:
+            BundleError: the file cannot be used.
+            UnknownName: there is no bundled model of that name.
+        """
+        return cls(Bundle.open(name_or_path, kind="style"), engine=engine, threads=threads, low_memory=low_memory)
+
+    @cached_property
+    def styles(self) -> dict[str, StyleInfo]:
+        """Name to title, artist and year of the styles that came with the model."""
+        return {style.name: style for style in self.bundle.manifest.styles}
+
+    @property
+    def device(self) -> str:
+        """Where the painter runs, in words (loads it)."""
+        return self._engine("painter").device
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What did not go as asked when the graphs loaded, a sentence each; empty before the first painting."""
+        return tuple(dict.fromkeys(note for engine in self._engines.values() for note in engine.notes))
+
+    def code(self, style: Style | Blend) -> Code:
+        """The code [D] of a style, however it is given.
+
+        Args:
+            style: a name of :attr:`styles`; a picture file; a ``.npy`` code file; a :class:`Picture`; a code; or a
+                blend of these (see :meth:`mix`).
+
+        Raises:
+            UnknownName: it is neither a style nor a file.
+            PictureError: the picture file cannot be read.
+            ImpastoError: the code is not one of this model.
+        """
+        match style:
+            case Picture():
+                return self.encode(style)
+            case np.ndarray():
+                return self._checked(style, "The style code")
+            case Path():
+                return self._from_file(style)
+            case str():
+                if style in self.styles:
+                    return np.array(self._table[list(self.styles).index(style)])
+                path = Path(style)
+                if path.suffix or path.name != style or path.exists():
+                    return self._from_file(path)
+                raise UnknownName("style", style, self.styles)
+            case _:
+                return self.mix(style)
+
+    def mix(self, styles: Blend) -> Code:
+        """The weighted average [D] of several styles.
+
+        Args:
+            styles: name to weight, or pairs of a style (anything that :meth:`code` takes) and its weight. Weights are
+                0 or more, not all 0, and need not add up to 1.
+
+        Raises:
+            ImpastoError: there is nothing to mix, or a weight is not allowed.
+        """
+        pairs = list(styles.items()) if isinstance(styles, Mapping) else list(styles)
+        if not all(isinstance(pair, Sequence) and not isinstance(pair, str) and len(pair) == 2 for pair in pairs):
+            raise ImpastoError("A blend must be pairs of a style and its weight: give [(style, weight), ...].")
+        weights = [float(weight) for _, weight in pairs]
+        if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not 0 < sum(weights) < math.inf:
+            raise ImpastoError(f"The weights {weights} cannot be used: give numbers from 0 on, at least one above 0.")
+        total = np.zeros(self.code_size, np.float64)
+        for (style, _), weight in zip(pairs, weights, strict=True):
+            total += self.code(style).astype(np.float64) * (weight / sum(weights))
+        return total.astype(np.float32)
+
+    def encode(self, picture: Picture, *, scale: int = STYLE_SCALE) -> Code:
+        """The code [D] of a style picture.
+
+        Only the middle of a picture longer than 3:1 is looked at. What lies under transparency does not count.
+
+        Args:
+            picture: the style.
+            scale: the short side, in pixels, at which its strokes are seen: strokes are painted as large as they
+                appear there, so half the scale gives finer strokes. 1 to 4096.
+
+        Raises:
+            ImpastoError: the scale is out of range, or the picture cannot be encoded.
+        """
+        if not 1 <= scale <= LARGEST_SCALE:
+            raise ImpastoError(f"The style scale {scale} cannot be used: choose 1 to {LARGEST_SCALE} pixels.")
+        spec = self.bundle.manifest.graphs["encoder"]
+        seen = _to_planes(_seen_at(picture, scale))
+        # Cropping by less than one multiple is kinder to the statistics than padding with mirrored strokes.
+        height, width = (max(side // spec.multiple * spec.multiple, 1) for side in seen.shape[2:])
+        ready, _ = pad_to_rule(seen[:, :, :height, :width], spec.minimum, spec.multiple)
+        engine = self._engine("encoder")
+        code = engine.run({engine.inputs[0]: ready})[engine.outputs[0]]
+        return self._checked(code.reshape(-1), "The code that the encoder gave")
+
+    def paint(
+        self, picture: Picture, code: Style | Blend, *, strength: float = 1.0, keep_colors: bool = False
+    ) -> Picture:
+        """Paint a picture, at exactly its own size; its transparency and metadata pass through.
+
+        Args:
+            picture: the photo.
+            code: a code [D], or anything that :meth:`code` takes.
+            strength: 0 to 1: from the photo's own code, which gives back almost the photo, to the style's.
+            keep_colors: take the colours of the photo and only the brightness of the painting.
+
+        Raises:
+            ImpastoError: the strength is out of range, or the code is not one of this model.
+            EngineError: the graph fails.
+        """
+        if not 0.0 <= strength <= 1.0:
+            raise ImpastoError(f"The strength {strength} cannot be used: choose a number from 0 to 1.")
+        used = self.code(code)
+        if strength < 1.0:
+            own = self.encode(picture, scale=max(1, min(STYLE_SCALE, *picture.size)))
+            used = own + np.float32(strength) * (used - own)
+        spec = self._spec("painter")
+        stats = rgb_stats(picture.rgb, picture.alpha).reshape(1, _COLORS)
+        painted = self._engine("painter").run_picture(
+            "photo",
+            _to_planes(picture.rgb),
+            {"photo_stats": stats, "code": used[None]},
+            minimum=spec.minimum,
+            multiple=spec.multiple,
+        )
+        # One sum finds a NaN or infinity anywhere; clipping would hide infinity and keep NaN.
+        if not np.isfinite(painted.sum(dtype=np.float64)):
+            raise ImpastoError("The painting holds numbers that are not finite: use another style code.")
+        rgb = np.ascontiguousarray(np.clip(painted[0], 0.0, 1.0).transpose(1, 2, 0))  # [H,W,3]
+        return picture.with_rgb(with_photo_colors(rgb, picture.rgb) if keep_colors else rgb)
+
+    @cached_property
+    def _table(self) -> Code:
+        return self.bundle.table(STYLES, shape=(len(self.styles), self.code_size))
+
+    def _spec(self, role: str) -> GraphSpec:
+        return self.bundle.manifest.graphs[role]
+
+    def _engine(self, role: str) -> Engine:
+        with self._lock:
+            if role not in self._engines:
+                _, graph = self.bundle.graph(role)
+                self._engines[role] = Engine(
+                    graph,
+                    engine=self._engine_name,
+                    threads=self._threads,
+                    low_memory=self._low_memory,
+                    # Codes are kept and compared: they should not depend on the engine more than they must.
+                    exact=role == "encoder",
+                )
+            return self._engines[role]
+
+    def _from_file(self, path: Path) -> Code:
+        if path.suffix.lower() == ".npy":
+            return self._checked(load_code(path), f"The style code in {path}")
+        return self.encode(Picture.open(path))
+
+    def _checked(self, code: ArrayLike, what: str) -> Code:
+        array = np.asarray(code)
+        if array.shape != (self.code_size,) or not np.issubdtype(array.dtype, np.floating):
+            raise ImpastoError(
+                f"{what} is {array.dtype} {list(array.shape)} and this model takes float32 [{self.code_size}]: "
+                f"make it with this model."
+            )
+        if not np.isfinite(array).all():
+            raise ImpastoError(f"{what} holds numbers that are not finite: make it again.")
+        return array.astype(np.float32)
+
+
+def stylize(
+    photo: str | Path | Picture,
+    style: Style | Blend,
+    *,
+    strength: float = 1.0,
+    keep_colors: bool = False,
+    size: int | None = None,
+    model: str | Path = DEFAULT_MODEL,
+    engine: EngineName = "onnxruntime",
+    threads: int | None = None,
+) -> Picture:
+    """Paint a photo in one call. The model stays loaded, so that the next call is fast.
+
+    Args:
+        photo: a file or a picture.
+        style: a style's name, a picture file or a ``.npy`` code file, a picture, a code, or a list of
+            (style, weight).
+        strength, keep_colors: see :meth:`StyleModel.paint`.
+        size: long side of the result, in pixels; None: the photo's own size.
+        model: the name of a bundled model, or a file.
+        engine, threads: see :class:`impasto.runtime.engine.Engine`.
+
+    Raises:
+        ImpastoError: see the subclasses.
+    """
+    loaded = _kept_model(model, engine, threads)
+    picture = photo if isinstance(photo, Picture) else Picture.open(photo)
+    if size is not None:
+        picture = picture.resized(size)
+    return loaded.paint(picture, style, strength=strength, keep_colors=keep_colors)
+
+
+def save_code(path: str | Path, code: Code, *, overwrite: bool = False) -> None:
+    """Write a style code [D] to a ``.npy`` file, whole or not at all.
+
+    Raises:
+        BundleError: it is no finite vector, the name does not end in ``.npy``, or the file exists or cannot be written.
+    """
+    path, array = Path(path), np.asarray(code, np.float32)
+    if path.suffix != ".npy":
+        raise BundleError(f"A style code must end in .npy: {path} does not, so rename it.")
+    if array.ndim != 1 or not np.isfinite(array).all():
+        raise BundleError(f"A style code must be a vector of finite numbers, not {list(array.shape)}: encode it again.")
+    if path.exists() and not overwrite:
+        raise BundleError(f"{path} exists already: choose another name or allow overwriting.")
+    write_whole(path, [format_table(array)])
+
+
+def load_code(path: str | Path) -> Code:
+    """A style code [D] from a ``.npy`` file.
+
+    Raises:
+        BundleError: the file is missing, no plain npy of float32, no vector, or not finite.
+    """
+    path = Path(path)
+    code = parse_table(read_whole(path, CODE_FILE_LIMIT), str(path))
+    if code.ndim != 1:
+        raise BundleError(f"{path} holds {list(code.shape)} numbers where a style code is a vector: choose another.")
+    return code
+
+
+def _seen_at(picture: Picture, scale: int) -> NDArray[np.float32]:
+    """The middle of a picture, at most 3:1, opaque, its short side ``scale`` pixels: float32 [h,w,3]."""
+    rgb, alpha = picture.rgb, picture.alpha
+    height, width = rgb.shape[:2]
+    longest = math.ceil(min(height, width) * MAX_ASPECT)
+    top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
+    part = (slice(top, top + longest), slice(left, left + longest))
+    rgb = rgb[part]
+    if alpha is not None:
+        # On its own mean colour, so that what is transparent adds no colour and no hard edge of black or white.
+        opacity = alpha[part][:, :, None]
+        ground = rgb_stats(rgb, alpha[part])[:3]
+        rgb = rgb * opacity + ground * (1.0 - opacity)
+    short, long = sorted(rgb.shape[:2])
+    if short == scale:
+        return rgb
+    return Picture.from_array(rgb).resized(max(scale, round(long * scale / short))).rgb
+
+
+def _to_planes(rgb: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[H,W,3] to [1,3,H,W]."""
+    return np.ascontiguousarray(rgb.transpose(2, 0, 1))[None]
+
+
+_models: OrderedDict[tuple[object, ...], StyleModel] = OrderedDict()
+_models_lock = Lock()
+
+
+def _kept_model(name_or_path: str | Path, engine: EngineName, threads: int | None) -> StyleModel:
+    """The model, from memory if the same file was used not long ago."""
+    path = find_bundle(name_or_path).absolute()
+    try:
+        stat = path.stat()
+    except OSError:
+        return StyleModel.load(name_or_path, engine=engine, threads=threads)  # says what is wrong with it
+    # A file that was replaced is another model.
+    key = (path, stat.st_mtime_ns, stat.st_size, engine, threads)
+    with _models_lock:
+        if key not in _models:
+            _models[key] = StyleModel.load(path, engine=engine, threads=threads)
+            while len(_models) > _KEPT_MODELS:
+                _models.popitem(last=False)
+        _models.move_to_end(key)
+        return _models[key]
