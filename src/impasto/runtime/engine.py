@@ -232,7 +232,7 @@ class _OnnxRuntime:
                 break
             notes.append(f"{_ACCELERATORS.get(name, name)} could not be used: its libraries did not load.")
         used = session.get_providers()[0]
-        where = f"CPU, {threads} threads" if used == _CPU else _ACCELERATORS.get(used, used)
+        where = f"CPU, {_count(threads)}" if used == _CPU else _ACCELERATORS.get(used, used)
         self.device, self.notes = f"onnxruntime on {where}", tuple(notes)
         self.inputs = tuple(value.name for value in session.get_inputs())
         self.outputs = tuple(value.name for value in session.get_outputs())
@@ -270,7 +270,7 @@ class _OpenVino:
             raise EngineError(f"OpenVINO cannot load the graph ({fault}): try onnxruntime.") from error
         self.inputs = tuple(port.any_name for port in compiled.inputs)
         self.outputs = tuple(port.any_name for port in compiled.outputs)
-        self.device = f"OpenVINO on CPU in {'bfloat16' if bfloat else 'float32'}, {threads} threads"
+        self.device = f"OpenVINO on CPU in {'bfloat16' if bfloat else 'float32'}, {_count(threads)}"
         self.notes: tuple[str, ...] = ()
         self._request = compiled.create_infer_request()
         # A request holds the tensors of one run; a second one would only share the same threads.
@@ -287,3 +287,7 @@ def _first_line(error: Exception) -> str:
     # OpenVINO says where in its own sources it failed before it says what failed.
     said = [line for line in lines if not line.startswith(("Exception from", "Check '"))] or lines
     return said[0][:200].rstrip(".:") if said else type(error).__name__
+
+
+def _count(threads: int) -> str:
+    return "1 thread" if threads == 1 else f"{threads} threads"
