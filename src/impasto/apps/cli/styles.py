@@ -1,0 +1,94 @@
+"""``impasto styles``: list the named styles of a model, or paint a photo in all of them on one labelled sheet."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from impasto.apps.cli.painter import (
+    Engine,
+    KeepColors,
+    LowMemory,
+    MaxPixels,
+    Model,
+    Overwrite,
+    Strength,
+    Threads,
+    load_painter,
+)
+from impasto.apps.cli.sheet import Tile, contact_sheet
+from impasto.apps.cli.terminal import default_of, progress_bar, put, put_json, say
+from impasto.errors import ImpastoError, PictureError
+from impasto.progress import Progress
+from impasto.runtime.bundle import Bundle, StyleInfo
+from impasto.runtime.files import check_target
+from impasto.runtime.picture import Picture
+from impasto.runtime.style import StyleModel
+
+
+def styles(
+    photo: Annotated[str | None, typer.Argument(metavar="PHOTO", help="The photo for --sheet.")] = None,
+    sheet: Annotated[
+        str | None,
+        typer.Option("--sheet", metavar="OUT", help="Paint PHOTO in every style and write one labelled picture."),
+    ] = None,
+    thumb: Annotated[
+        int, typer.Option("--thumb", min=64, max=1024, help="Long side of each picture on the sheet, in pixels.")
+    ] = default_of(contact_sheet, "thumb"),
+    strength: Strength = default_of(StyleModel.paint, "strength"),
+    keep_colors: KeepColors = default_of(StyleModel.paint, "keep_colors"),
+    overwrite: Overwrite = default_of(Picture.save, "overwrite"),
+    model: Model = default_of(StyleModel.load, "name_or_path"),
+    engine: Engine = default_of(StyleModel.load, "engine"),
+    threads: Threads = default_of(StyleModel.load, "threads"),
+    low_memory: LowMemory = default_of(StyleModel.load, "low_memory"),
+    max_pixels: MaxPixels = default_of(Picture.open, "max_pixels"),
+    json: Annotated[bool, typer.Option("--json", help="One JSON object per line instead of text.")] = False,
+) -> None:
+    """List the named styles, or paint a photo in all of them on one labelled sheet."""
+    if sheet is None:
+        if photo is not None:
+            raise ImpastoError(f"What should become of {photo} is not said: add --sheet OUT.png, or use 'stylize'.")
+        _list(Bundle.open(model, kind="style").manifest.styles, json)
+        return
+    if photo is None:
+        raise PictureError(f"A sheet needs a photo to paint: write 'impasto styles --sheet {sheet} photo.jpg'.")
+    check_target(sheet, overwrite=overwrite)
+    if Path(sheet).exists() and Path(sheet).samefile(photo):
+        raise PictureError(f"{sheet} is the photo itself, and it would be lost: choose another output.")
+    started = time.perf_counter()
+    original = Picture.open(photo, max_pixels=max_pixels)
+    for note in original.info.notes:
+        say(f"{photo}: {note}")
+    painter = load_painter(model, engine=engine, threads=threads, low_memory=low_memory)
+    if not painter.styles:
+        raise ImpastoError(f"The model {model} has no named styles, so there is nothing to put on a sheet.")
+    # Twice the size of the thumbnail: small enough to be quick, large enough for strokes to look as in a real picture.
+    small = original.resized(2 * thumb)
+    tiles = [Tile(small.to_pil(), "The photo", Path(photo).name, "")]
+    with progress_bar(len(painter.styles), quiet=json) as report:
+        for done, info in enumerate(painter.styles.values()):
+            report(Progress(done, len(painter.styles), "styles", info.title))
+            painted = painter.paint(small, info.name, strength=strength, keep_colors=keep_colors)
+            tiles.append(Tile(painted.to_pil(), info.title, f"{info.artist}, {info.year}", info.name))
+    page = Picture.from_pil(contact_sheet(tiles, thumb=thumb))
+    page.save(sheet, overwrite=overwrite)
+    if json:
+        seconds = round(time.perf_counter() - started, 4)
+        put_json({"input": photo, "output": sheet, "styles": list(painter.styles), "seconds": seconds})
+    else:
+        put(sheet)
+
+
+def _list(infos: tuple[StyleInfo, ...], json: bool) -> None:
+    if json:
+        for info in infos:
+            put_json(info.model_dump(mode="json"))
+        return
+    widths = [max((len(getattr(info, field)) for info in infos), default=0) for field in ("name", "title", "artist")]
+    for info in infos:
+        columns = zip((info.name, info.title, info.artist), widths, strict=True)
+        put("  ".join(f"{text:<{width}}" for text, width in columns) + f"  {info.year}")
