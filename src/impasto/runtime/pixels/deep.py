@@ -1,0 +1,193 @@
+"""16 bits a channel, where Pillow keeps 8: reading 16-bit colour PNG and TIFF, and writing both.
+
+Pillow reads 16-bit colour through unpackers that pick one byte of each two: for big-endian samples ``RGB;16B`` picks
+the high one, and ``RGB;16L``, meant for little-endian samples, would pick the low one. So the file is decoded twice,
+once with each, and the two 8-bit pictures are the two halves of the 16-bit one. Filters, interlacing, tiles and
+compression stay Pillow's business, at its speed and with its checks.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+import zlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageFile
+
+U16 = NDArray[np.uint16]
+Opener = Callable[[], "ImageFile.ImageFile"]
+
+_SWAPPED = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+
+
+def deep_png_kind(data: bytes) -> int | None:
+    """The colour type (0 grey, 2 RGB, 4 grey and alpha, 6 RGBA) of a PNG of 16 bits, or None for any other depth."""
+    return data[25] if len(data) > 25 and data[24] == 16 else None
+
+
+def read_deep_png(image: ImageFile.ImageFile, opener: Opener, kind: int) -> U16:
+    """All samples of a 16-bit PNG with colour or alpha (Pillow reads plain 16-bit grey itself).
+
+    Args:
+        image: the file opened by Pillow and not yet loaded; it is loaded with half of the bits.
+        opener: gives the same again.
+        kind: from `deep_png_kind`.
+
+    Returns:
+        uint16 [H,W,C] with C = 3, 2 or 4 for the kinds 2, 4 and 6; not yet turned upright.
+    """
+    if kind == 4:
+        # Grey and alpha take four bytes a pixel, as 8-bit RGBA does: read as that, the bytes are the samples.
+        return np.array(_load_as(image, "RGBA", "RGBA")).view(">u2").astype(np.uint16)
+    mode = "RGB" if kind == 2 else "RGBA"
+    return _halves(image, opener, mode, f"{mode};16B")
+
+
+def deep_tiff_rawmode(image: ImageFile.ImageFile) -> str | None:
+    """The unpacker of a 16-bit RGB or RGBA TIFF that `read_deep_tiff` can double, or None for any other picture."""
+    modes = {tile.args[0] for tile in image.tile if isinstance(tile.args, tuple) and isinstance(tile.args[0], str)}
+    if len(modes) != 1 or len(image.tile) == 0:
+        return None
+    (rawmode,) = modes
+    known = {f"{pixel};16{end}" for pixel in ("RGB", "RGBX", "RGBA", "RGBa") for end in "LBN"}
+    planar = getattr(image, "tag_v2", {}).get(284, 1)
+    return rawmode if rawmode in known and planar == 1 else None
+
+
+def read_deep_tiff(image: ImageFile.ImageFile, opener: Opener, rawmode: str) -> U16:
+    """All samples of a 16-bit colour TIFF, upright already (Pillow's TIFF reader turns it).
+
+    Returns:
+        uint16 [H,W,3] or [H,W,4]; alpha straight, also where the file stores it premultiplied.
+    """
+    pixel = rawmode.partition(";")[0]
+    mode = "RGB" if pixel in ("RGB", "RGBX") else "RGBA"
+    # RGBa is read as if it were RGBA: Pillow would divide by alpha at 8 bits.
+    samples = _halves(image, opener, mode, rawmode.replace("RGBa", "RGBA"))
+    if pixel == "RGBa":
+        alpha = np.maximum(samples[..., 3:].astype(np.uint32), 1)
+        straight = (samples[..., :3].astype(np.uint32) * 65535 + alpha // 2) // alpha
+        samples[..., :3] = np.minimum(straight, 65535).astype(np.uint16)
+    return samples
+
+
+def _halves(image: ImageFile.ImageFile, opener: Opener, mode: str, rawmode: str) -> U16:
+    base, end = rawmode[:-1], rawmode[-1]
+    first = np.asarray(_load_as(image, mode, rawmode)).astype(np.uint16)
+    second = np.asarray(_load_as(opener(), mode, base + _SWAPPED[end])).astype(np.uint16)
+    # With its own byte order Pillow picks the high byte of each sample, with the swapped one the low byte.
+    first <<= 8
+    first |= second
+    return first
+
+
+def _load_as(image: ImageFile.ImageFile, mode: str, rawmode: str) -> Image.Image:
+    """Load an opened file with another unpacker than the one Pillow chose."""
+    image._mode = mode
+    image.tile = [
+        tile._replace(args=(rawmode, *tile.args[1:]) if isinstance(tile.args, tuple) else rawmode)
+        for tile in image.tile
+    ]
+    image.load()
+    return image
+
+
+def write_deep_png(
+    samples: U16, *, exif: bytes | None, xmp: bytes | None, icc: bytes | None, dpi: tuple[float, float] | None
+) -> bytes:
+    """A 16-bit PNG file.
+
+    Args:
+        samples: uint16 [H,W,3] or [H,W,4].
+        exif: a TIFF-shaped EXIF block without the leading ``Exif\\0\\0``.
+    """
+    height, width, channels = samples.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
+    chunks = [_chunk(b"IHDR", header)]
+    if icc is not None:
+        chunks.append(_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc)))
+    if dpi is not None:
+        across, down = (round(value / 0.0254) for value in dpi)
+        chunks.append(_chunk(b"pHYs", struct.pack(">IIB", across, down, 1)))
+    if xmp is not None:
+        chunks.append(_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp))
+    if exif is not None:
+        chunks.append(_chunk(b"eXIf", exif))
+    chunks.append(_chunk(b"IDAT", _deflate_png(samples)))
+    return b"".join([b"\x89PNG\r\n\x1a\n", *chunks, _chunk(b"IEND", b"")])
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(name)))
+
+
+def _deflate_png(samples: U16) -> bytes:
+    """Filtered and compressed rows. Every row but the first is predicted from its upper left neighbourhood (Paeth):
+    nearly as small on photographs as choosing a filter for each row, at a fraction of the work."""
+    height, width, channels = samples.shape
+    step = 2 * channels
+    packer = zlib.compressobj(6, zlib.DEFLATED, 15, 9, zlib.Z_FILTERED)
+    parts = []
+    rows = max(1, (1 << 19) // (width * step))
+    above_last = np.zeros((1, width * step), dtype=np.uint8)  # the row above the band; zeros above the picture
+    for top in range(0, height, rows):
+        band = samples[top : top + rows].astype(">u2").view(np.uint8).reshape(-1, width * step)
+        above = np.concatenate([above_last, band[:-1]])
+        left, corner = np.zeros_like(band), np.zeros_like(band)
+        left[:, step:], corner[:, step:] = band[:, :-step], above[:, :-step]
+        a, b, c = left.astype(np.int16), above.astype(np.int16), corner.astype(np.int16)
+        to_a, to_b, to_c = np.abs(b - c), np.abs(a - c), np.abs(a + b - 2 * c)
+        best = np.where((to_a <= to_b) & (to_a <= to_c), left, np.where(to_b <= to_c, above, corner))
+        lines = np.empty((len(band), 1 + width * step), dtype=np.uint8)
+        lines[:, 0], lines[:, 1:] = 4, band - best  # bytes wrap, as PNG wants
+        parts.append(packer.compress(lines.tobytes()))
+        above_last = band[-1:]
+    return b"".join([*parts, packer.flush()])
+
+
+def write_deep_tiff(
+    samples: U16, *, exif: Image.Exif | None, xmp: bytes | None, icc: bytes | None, dpi: tuple[float, float] | None
+) -> bytes:
+    """A 16-bit TIFF file, little-endian, deflated, with horizontal prediction.
+
+    Args:
+        samples: uint16 [H,W,3] or [H,W,4] (straight alpha).
+        exif: tags to keep beside the ones that describe the pixels.
+    """
+    from PIL import Image
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    height, width, channels = samples.shape
+    rows = max(1, (1 << 18) // (width * channels * 2))
+    strips = []
+    for top in range(0, height, rows):
+        band = samples[top : top + rows].copy()
+        band[:, 1:] -= samples[top : top + rows, :-1]  # uint16 wraps, as TIFF's predictor 2 wants
+        strips.append(zlib.compress(band.astype("<u2").tobytes(), 6))
+    tags = Image.Exif() if exif is None else exif
+    tags.endian = "<"
+    tags[256], tags[257], tags[258] = width, height, (16,) * channels
+    tags[259], tags[262], tags[277], tags[278], tags[284], tags[317] = 8, 2, channels, rows, 1, 2
+    tags[279] = tuple(len(strip) for strip in strips)
+    if channels == 4:
+        tags[338] = 2
+    if dpi is not None:
+        tags[282], tags[283], tags[296] = dpi[0], dpi[1], 2
+    if xmp is not None:
+        tags[700] = xmp
+    if icc is not None:
+        tags[34675] = icc
+    directory = ImageFileDirectory_v2(b"II*\0\x08\0\0\0")
+    for tag, value in tags.items():
+        directory[tag] = value
+    # Pillow counts strip offsets from the end of the directory when it writes one.
+    directory[273] = tuple(int(offset) for offset in np.cumsum([0, *(len(strip) for strip in strips[:-1])]))
+    for tag in (273, 279):
+        directory.tagtype[tag] = 4  # long: Pillow would choose short for a small first strip
+    return b"".join([b"II*\0\x08\0\0\0", directory.tobytes(8), *strips])
