@@ -11,6 +11,7 @@ import io
 import os
 import secrets
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -136,7 +137,8 @@ def parse_table(raw: bytes, where: str) -> NDArray[np.float32]:
         if np.lib.format.read_magic(stream) != (1, 0):
             raise ValueError("version")
         shape, columns_first, dtype = np.lib.format.read_array_header_1_0(stream)
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+    # Its header is a Python literal, and reading one has many ways to fail.
+    except (ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError) as error:
         raise BundleError(f"{where} is not a plain npy table: get the file again.") from error
     if dtype != np.dtype("<f4") or columns_first:
         raise BundleError(f"{where} holds {dtype} in place of float32 numbers in row order: export it again.")

@@ -124,8 +124,12 @@ class Manifest(_Model):
         return self
 
     def to_json(self) -> bytes:
-        """The one spelling of this manifest: sorted keys, indent 1, UTF-8, a newline at the end."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
+        """The one spelling of this manifest: sorted keys, indent 1, UTF-8, a newline at the end.
+
+        Raises:
+            ValueError, TypeError: the recipe holds what JSON cannot: NaN, infinity, or objects.
+        """
+        text = json.dumps(self.model_dump(), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
         return (text + "\n").encode()
 
 
@@ -231,7 +235,7 @@ def write_bundle(
         # Validated anew: model_copy would let a malformed member name or a non-finite figure through.
         whole = Manifest.model_validate({**manifest.model_dump(), "members": prints})
         text = whole.to_json()
-    except (ValidationError, ValueError) as error:
+    except (ValidationError, ValueError, TypeError) as error:
         raise BundleError(f"The manifest for {path} is not valid ({_first_fault(error)}): correct it.") from error
     _check_names(path, whole)
     if len(text) > MANIFEST_LIMIT:
