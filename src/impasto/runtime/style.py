@@ -200,10 +200,10 @@ class StyleModel:
             minimum=spec.minimum,
             multiple=spec.multiple,
         )
-        # One sum finds a NaN or infinity anywhere; clipping would hide infinity and keep NaN.
-        if not np.isfinite(painted.sum(dtype=np.float64)):
+        # The clipping of with_rgb would hide an infinity.
+        if not np.isfinite(painted).all():
             raise ImpastoError("The painting holds numbers that are not finite: use another style code.")
-        rgb = np.ascontiguousarray(np.clip(painted[0], 0.0, 1.0).transpose(1, 2, 0))  # [H,W,3]
+        rgb = np.ascontiguousarray(painted[0].transpose(1, 2, 0))  # [H,W,3]
         return picture.with_rgb(with_photo_colors(rgb, picture.rgb) if keep_colors else rgb)
 
     @cached_property
@@ -321,7 +321,7 @@ def _seen_at(picture: Picture, scale: int) -> NDArray[np.float32]:
     short, long = sorted(rgb.shape[:2])
     if short == scale:
         return rgb
-    return Picture.from_array(rgb).resized(max(scale, round(long * scale / short))).rgb
+    return Picture(rgb).resized(max(scale, round(long * scale / short))).rgb
 
 
 def _to_planes(rgb: NDArray[np.float32]) -> NDArray[np.float32]:
