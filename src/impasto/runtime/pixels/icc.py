@@ -151,19 +151,24 @@ def to_srgb_deep(pixels: NDArray[np.uint16], profile: bytes) -> NDArray[np.float
             if any(name not in tags for name in names):
                 return None
             curves = [_curve(tags[name]) for name in names[:3]]
-            matrix = np.linalg.inv(_SRGB_TO_XYZ) @ np.stack([_xyz(tags[name]) for name in names[3:]], axis=1)
+            to_xyz = np.stack([_xyz(tags[name]) for name in names[3:]], axis=1)
+            black = float(to_xyz[1] @ [curve[0] for curve in curves])
+            matrix = np.linalg.inv(_SRGB_TO_XYZ) @ to_xyz
         else:
             if b"kTRC" not in tags:
                 return None
             curves, matrix = [_curve(tags[b"kTRC"])], np.ones((3, 1))
+            black = float(curves[0][0])
     except (struct.error, IndexError, KeyError, ValueError, OverflowError) as error:
         raise ProfileError("damaged") from error
+    # Black point compensation: the profile's deepest black becomes black (at most from L* 50, as LittleCMS has it).
+    black = min(max(black, 0.0), 0.184)
     out = np.empty((*pixels.shape[:2], 3), dtype=np.float32)
     rows = max(1, (1 << 18) // max(1, pixels.shape[1]))
     for top in range(0, pixels.shape[0], rows):
         band = pixels[top : top + rows]
         linear = np.stack([curve[band[..., i]] for i, curve in enumerate(curves)], axis=-1)
-        out[top : top + rows] = _encode(linear @ matrix.astype(np.float32).T)
+        out[top : top + rows] = _encode((linear @ matrix.astype(np.float32).T - black) / (1.0 - black))
     return out
 
 
