@@ -51,14 +51,16 @@ def read_whole(path: Path, size_limit: int) -> bytes:
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            # Not more than the limit even where the size is unknown (a pipe) or grows while it is read.
-            data = b"" if size > size_limit else file.read(size_limit + 1)
+            # One byte more than there should be tells of a file that grows, or of a device without end.
+            data = b"" if size > size_limit else file.read(size + 1)
     except FileNotFoundError as error:
         raise BundleError(f"There is no file {path}: check the path.") from error
     except (OSError, ValueError) as error:
         raise BundleError(f"{path} cannot be read ({reason(error)}): check that it is a file you may read.") from error
-    if max(size, len(data)) > size_limit:
+    if size > size_limit:
         raise BundleError(f"{path} is over the size limit of {size_limit} bytes: do not trust it.")
+    if len(data) != size:
+        raise BundleError(f"{path} is no plain file, or changed while it was read: try again with a plain file.")
     if not data:
         raise BundleError(f"{path} is empty: get the file again.")
     return data
