@@ -1,14 +1,17 @@
 """The command line: ``impasto VERB ...``. Data on stdout, talk on stderr.
 
 Exit codes: 0 done; 1 some of several pictures failed, or a fault of impasto itself; 2 wrong usage or input;
-130 stopped with Ctrl-C.
+130 stopped with Ctrl-C, 143 by SIGTERM, 141 because nobody reads the output any more (as with ``| head``).
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -17,24 +20,34 @@ from typer.core import TyperGroup
 
 from impasto import __version__
 from impasto.apps.cli.options import TYPER_OPTIONS
-from impasto.apps.cli.terminal import DEBUG, explain, forgive_odd_characters, say, trace
+from impasto.apps.cli.terminal import DEBUG, ReaderLeftError, explain, forgive_odd_characters, say, trace
 from impasto.errors import ImpastoError, UnknownName
 
 __all__ = ["VERBS", "Verb", "app", "main", "run"]
 
 
 class Verb(NamedTuple):
-    """Where a verb lives. ``attribute`` is a typer function, or a ``typer.Typer`` for a verb with verbs of its own."""
+    """Where a verb lives.
+
+    Attributes:
+        attribute: in the module: a typer function, or a ``typer.Typer`` for a verb with verbs of its own.
+        brief: it is over in about a second, so the time to start and to end counts (see :func:`main`).
+    """
 
     module: str
     attribute: str
     help: str
+    brief: bool = False
 
 
 VERBS: dict[str, Verb] = {
-    "stylize": Verb("impasto.apps.cli.stylize", "stylize", "Paint pictures in the manner of others."),
-    "styles": Verb("impasto.apps.cli.styles", "styles", "List the named styles, or paint a sheet of all of them."),
-    "models": Verb("impasto.apps.cli.models", "app", "List, inspect and verify model files."),
+    "stylize": Verb("impasto.apps.cli.stylize", "stylize", "Paint pictures in the manner of others.", True),
+    "styles": Verb(
+        "impasto.apps.cli.styles", "styles", "List the named styles, or paint a sheet of all of them.", True
+    ),
+    "models": Verb("impasto.apps.cli.models", "app", "List, inspect and verify model files.", True),
+    "train": Verb("impasto.apps.cli.train", "train", "Train a model by a recipe."),
+    "export": Verb("impasto.apps.cli.train", "export", "Write a trained model as a model file."),
 }
 
 
@@ -100,7 +113,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = typer.main.get_command(app).main(list(arguments) or ["--help"], "impasto", standalone_mode=False)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except (ReaderLeftError, BrokenPipeError):
         return _reader_left()
     except (KeyboardInterrupt, typer.Abort):
         code = 130
@@ -137,7 +150,9 @@ def _report_usage(error: Any) -> int:
     message = str(error.format_message()).strip()
     if context is not None and type(error).__name__ == "NoSuchOption":
         known = [name for parameter in context.command.params for name in parameter.opts if name.startswith("--")]
-        message = str(UnknownName("option", error.option_name, known))
+        # Names of options are all alike in their dashes, so only the really near ones are offered.
+        near = get_close_matches(error.option_name, known, cutoff=0.7)
+        message = str(UnknownName("option", error.option_name, near or known))
     hint = f" Try '{context.command_path} --help'." if context is not None else ""
     say(f"{message.rstrip('.').replace(chr(10), ' ')}.{hint}" if message[-1:] != "?" else f"{message}{hint}")
     return 2
@@ -146,9 +161,25 @@ def _report_usage(error: Any) -> int:
 def _reader_left() -> int:
     # Whoever read our output (such as head) has enough; give the interpreter a stdout that it can flush at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    return 141
+
+
+def _stop(number: int, frame: object) -> None:
+    sys.exit(128 + number)
 
 
 def main() -> None:
-    """The ``impasto`` command."""
-    sys.exit(run(sys.argv[1:]))
+    """The ``impasto`` command: :func:`run` in a process of its own."""
+    brief = any(VERBS[word].brief for word in sys.argv[1:2] if word in VERBS)
+    if brief:
+        # Painting multiplies nothing with numpy, and starting a pool of threads for it takes 30 ms.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # The default would end the process at once and leave a temporary file beside the picture being written.
+    signal.signal(signal.SIGTERM, _stop)
+    code = run(sys.argv[1:])
+    if brief:
+        # Every file is closed by now. Taking the interpreter and onnxruntime apart would take another 90 ms.
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

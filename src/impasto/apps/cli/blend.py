@@ -54,3 +54,8 @@ def parse_style(text: str) -> Wanted:
 def label_of(styles: Sequence[Wanted]) -> str:
     """The part of an output's name that tells the style: ``starry-night``, or ``starry-night+great-wave``."""
     return "+".join(wanted.label for wanted in styles)[:LONGEST_LABEL]
+
+
+def weight_of(wanted: Wanted) -> float:
+    """The weight in the blend: 1 where none was given."""
+    return 1.0 if wanted.weight is None else wanted.weight

@@ -45,6 +45,7 @@ def plan_jobs(
     label: str,
     suffix: str | None = None,
     overwrite: bool = False,
+    kept: Sequence[str] = (),
 ) -> list[Job]:
     """Settle every source and target, or refuse all of it.
 
@@ -55,6 +56,7 @@ def plan_jobs(
         label: the style, for the names of outputs.
         suffix: write this format, such as ``".webp"``; None: the input's, or PNG where that cannot be written.
         overwrite: targets may exist.
+        kept: other files in use, such as style pictures, that no target may replace either.
 
     Raises:
         PictureError: no picture was found, or two outputs, or an output and an input, are one file.
@@ -84,7 +86,7 @@ def plan_jobs(
         jobs.append(Job(one.path, target))
     if output is None:
         jobs = _without_earlier_results(jobs, found)
-    _refuse_clashes(jobs, overwrite)
+    _refuse_clashes(jobs, kept, overwrite)
     return jobs
 
 
@@ -193,8 +195,8 @@ def _without_earlier_results(jobs: list[Job], found: list[Found]) -> list[Job]:
     ]
 
 
-def _refuse_clashes(jobs: list[Job], overwrite: bool) -> None:
-    sources = {_real(job.source) for job in jobs if job.source is not None}
+def _refuse_clashes(jobs: list[Job], kept: Sequence[str], overwrite: bool) -> None:
+    sources = {_real(job.source) for job in jobs if job.source is not None} | {_real(Path(name)) for name in kept}
     taken: dict[str, Job] = {}
     for job in jobs:
         if job.target is None:

@@ -57,7 +57,7 @@ def styles(
     if photo is None:
         raise PictureError(f"A sheet needs a photo to paint: write 'impasto styles --sheet {sheet} photo.jpg'.")
     check_target(sheet, overwrite=overwrite)
-    if Path(sheet).exists() and Path(sheet).samefile(photo):
+    if Path(sheet).resolve() == Path(photo).resolve():
         raise PictureError(f"{sheet} is the photo itself, and it would be lost: choose another output.")
     started = time.perf_counter()
     original = Picture.open(photo, max_pixels=max_pixels)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from impasto.apps.cli.blend import Wanted, label_of, parse_style
+from impasto.apps.cli.blend import Wanted, label_of, parse_style, weight_of
 from impasto.apps.cli.painter import (
     Engine,
     KeepColors,
@@ -22,7 +22,17 @@ from impasto.apps.cli.painter import (
     load_painter,
 )
 from impasto.apps.cli.plan import STREAM, Job, plan_jobs, suffix_of
-from impasto.apps.cli.terminal import default_of, explain, progress_bar, put, put_json, say, trace
+from impasto.apps.cli.terminal import (
+    ReaderLeftError,
+    default_of,
+    explain,
+    progress_bar,
+    put,
+    put_bytes,
+    put_json,
+    say,
+    trace,
+)
 from impasto.errors import PictureError
 from impasto.progress import Progress
 from impasto.runtime.picture import Picture
@@ -87,7 +97,14 @@ def stylize(
     """
     wanted = [parse_style(text) for text in style]
     suffix = None if format is None else suffix_of(format)
-    jobs = plan_jobs(inputs, output=output, label=label_of(wanted), suffix=suffix, overwrite=overwrite)
+    jobs = plan_jobs(
+        inputs,
+        output=output,
+        label=label_of(wanted),
+        suffix=suffix,
+        overwrite=overwrite,
+        kept=[one.style for one in wanted],
+    )
     _refuse_streams(jobs, json)
     painter = load_painter(model, engine=engine, threads=threads, low_memory=low_memory)
     code = blend(painter, wanted)
@@ -101,8 +118,7 @@ def stylize(
         painted = painter.paint(photo, code, strength=strength, keep_colors=keep_colors)
         if job.target is None:
             kind = suffix or STREAM_SUFFIX
-            sys.stdout.buffer.write(painted.to_bytes(kind, strip=strip, quality=quality))
-            sys.stdout.buffer.flush()
+            put_bytes(painted.to_bytes(kind, strip=strip, quality=quality))
             lost = painted.losses(kind)
         else:
             lost = painted.save(job.target, overwrite=overwrite, strip=strip, quality=quality)
@@ -110,7 +126,7 @@ def stylize(
         return {
             "input": STREAM if job.source is None else str(job.source),
             "output": STREAM if job.target is None else str(job.target),
-            "style": [{"style": one.style, "weight": one.weight} for one in wanted],
+            "style": [{"style": one.style, "weight": weight_of(one)} for one in wanted],
             "strength": strength,
             "width": width,
             "height": height,
@@ -124,14 +140,14 @@ def stylize(
 
 
 def blend(painter: StyleModel, wanted: list[Wanted]) -> Any:
-    """The style code that the ``--style`` options ask for; a missing weight is 1.
+    """The style code that the ``--style`` options ask for.
 
     Returns:
         float32 [D].
     """
     if len(wanted) == 1 and wanted[0].weight is not None:
         say(f"One style alone needs no weight, so {wanted[0].weight:g} is ignored: use --strength for a lighter hand.")
-    return painter.code([(one.style, 1.0 if one.weight is None else one.weight) for one in wanted])
+    return painter.code([(one.style, weight_of(one)) for one in wanted])
 
 
 def paint_all(jobs: list[Job], paint: Callable[[Job], dict[str, Any]], *, json: bool) -> int:
@@ -147,9 +163,11 @@ def paint_all(jobs: list[Job], paint: Callable[[Job], dict[str, Any]], *, json: 
             report(Progress(done, len(jobs), "pictures", name))
             try:
                 line = paint(job)
+            except ReaderLeftError:
+                raise
             # A fault in one picture, even one of ours, must not cost a night's work on all the others.
             except Exception as error:
-                if len(jobs) == 1 or isinstance(error, BrokenPipeError):
+                if len(jobs) == 1:
                     raise
                 failed += 1
                 trace()

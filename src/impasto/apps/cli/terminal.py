@@ -29,9 +29,25 @@ def say(sentence: str) -> None:
     print(f"impasto: {sentence}", file=sys.stderr, flush=True)
 
 
+class ReaderLeftError(Exception):
+    """Whoever read our output is gone. Not an OSError: typer would make those an exit code of its own."""
+
+
 def put(line: str) -> None:
     """Give data, on stdout."""
-    print(line, flush=True)
+    try:
+        print(line, flush=True)
+    except BrokenPipeError as error:
+        raise ReaderLeftError from error
+
+
+def put_bytes(data: bytes) -> None:
+    """Give a whole file, on stdout."""
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError as error:
+        raise ReaderLeftError from error
 
 
 def put_json(fields: Mapping[str, Any]) -> None:
