@@ -1,0 +1,270 @@
+"""A checkpoint becomes a model file, and the file is held against the network it came from."""
+
+from __future__ import annotations
+
+import datetime
+import tempfile
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+import impasto
+from impasto.errors import TrainingError
+from impasto.progress import OnProgress, Progress, silent
+from impasto.runtime.bundle import (
+    Bundle,
+    DataSource,
+    GraphSpec,
+    Licences,
+    Manifest,
+    StyleInfo,
+    TensorSpec,
+    write_bundle,
+)
+from impasto.runtime.engine import Engine
+from impasto.runtime.picture import Picture
+from impasto.runtime.style import StyleModel
+from impasto.training.checkpoint import load_checkpoint
+from impasto.training.journal import Journal
+from impasto.training.nets import NETS
+from impasto.training.nets.blocks import ModulatedConv
+from impasto.training.recipe import StyleRecipe
+
+PARITY = 1e-3
+"""Largest difference allowed between torch and onnxruntime, both in float32, at any pixel or code value."""
+
+SIZES = ((64, 64), (128, 72), (200, 264))
+"""Picture sizes (height, width) at which the two are compared; multiples of every size rule are taken below."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written, and the largest difference between torch and onnxruntime."""
+
+    manifest: Manifest
+    painter_difference: float
+    encoder_difference: float
+    size: int
+
+
+def load_run(run: str | Path) -> tuple[StyleRecipe, dict[str, nn.Module], int]:
+    """Recipe, averaged networks (evaluation mode, float32) and step of a run folder."""
+    journal = Journal(run)
+    recipe = journal.recipe()
+    found = load_checkpoint(journal.checkpoint)
+    modules = NETS[recipe.net.kind](recipe.net)
+    for name, module in modules.items():
+        module.load_state_dict(found.part(f"ema.{name}"))
+        module.eval().requires_grad_(False)
+    return recipe, modules, found.step
+
+
+def export(
+    run: str | Path,
+    out: str | Path,
+    *,
+    quality: Mapping[str, float] | None = None,
+    overwrite: bool = False,
+    created: str | None = None,
+    progress: OnProgress = silent,
+) -> Exported:
+    """Write the newest checkpoint of ``run`` as a model file, checked.
+
+    Args:
+        run: a run folder.
+        out: the ``.impasto`` file.
+        quality: measured figures for the manifest, the protocol in the key.
+        overwrite: replace an existing file.
+        created: date for the manifest (today).
+        progress: told of each stage.
+
+    Raises:
+        TrainingError: the run cannot be read, or the exported graphs differ from torch by more than ``PARITY``.
+        BundleError: the file exists or cannot be written.
+    """
+    recipe, modules, step = load_run(run)
+    encoder, painter = modules["encoder"], modules["painter"]
+    progress(Progress(0, 4, "stages", "encoder"))
+    eye = to_onnx(encoder, {"style": torch.rand(1, 3, 64, 96)}, {"style": 16}, "code")
+    progress(Progress(1, 4, "stages", "painter"))
+    code = encoder(torch.rand(1, 3, 64, 64))
+    photo = torch.rand(1, 3, 64, 96)
+    brush = to_onnx(painter, {"photo": photo, "photo_stats": _stats(photo), "code": code}, {"photo": 8}, "painted")
+    progress(Progress(2, 4, "stages", "parity"))
+    differences = _parity(encoder, painter, eye, brush)
+    progress(Progress(3, 4, "stages", "styles"))
+    manifest = Manifest(
+        kind="style",
+        name=recipe.name,
+        created=created or datetime.date.today().isoformat(),
+        impasto=impasto.__version__,
+        graphs=_graphs(recipe),
+        code_size=recipe.net.code_size,
+        recipe=portable(recipe),
+        data=tuple(DataSource(**source.model_dump()) for source in recipe.data.sources),
+        step=step,
+        images_seen=recipe.images_seen(step),
+        quality=dict(quality or {}),
+        licence=Licences(code=recipe.licence.code, weights=recipe.licence.weights, data=recipe.licence.data),
+    )
+    members = {"encoder.onnx": eye, "painter.onnx": brush}
+    table = BytesIO()
+    np.save(table, _named_codes(recipe, manifest, members), allow_pickle=False)
+    members["styles.npy"] = table.getvalue()
+    infos = tuple(StyleInfo(name=s.name, title=s.title, artist=s.artist, year=s.year) for s in recipe.styles)
+    manifest = manifest.model_copy(update={"styles": infos})
+    written = write_bundle(out, manifest, members, overwrite=overwrite)
+    Bundle.open(Path(out), kind="style")  # a file that we cannot open is not one to hand on
+    progress(Progress(4, 4, "stages", "done"))
+    return Exported(written, *differences, Path(out).stat().st_size)
+
+
+def portable(recipe: StyleRecipe) -> dict[str, Any]:
+    """The recipe as it goes into a file: folders by name only, no path of this machine."""
+    table = recipe.model_dump(mode="json", exclude={"styles", "licence"})
+    table["data"].pop("sources")
+    for key in ("photos", "paintings"):
+        table["data"][key] = Path(table["data"][key]).name
+    return table
+
+
+def to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], multiples: Mapping[str, int], output: str) -> bytes:
+    """An ONNX graph with free height and width of the inputs in ``multiples``; constants are folded first."""
+    with frozen(module), warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the exporter's own, about torch internals
+        shapes: dict[str, Any] = {name: {} for name in inputs}
+        for name, multiple in multiples.items():
+            high = torch.export.Dim(f"{name}_h", min=2, max=8192)
+            wide = torch.export.Dim(f"{name}_w", min=2, max=8192)
+            shapes[name] = {2: multiple * high, 3: multiple * wide}
+        program = torch.onnx.export(
+            module,
+            tuple(inputs.values()),
+            input_names=list(inputs),
+            output_names=[output],
+            dynamic_shapes=shapes,
+            dynamo=True,
+            verbose=False,
+        )
+        assert program is not None
+        model = program.model_proto
+    _strip(model)
+    return bytes(model.SerializeToString())
+
+
+def _strip(model: Any) -> None:
+    """Leave out what the exporter says about this machine: source paths and stack traces."""
+    model.doc_string = ""
+    del model.metadata_props[:]
+    graph = model.graph
+    graph.doc_string = ""
+    del graph.metadata_props[:]
+    for part in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        part.doc_string = ""
+        if hasattr(part, "metadata_props"):
+            del part.metadata_props[:]
+    del graph.value_info[:]
+
+
+class frozen:  # noqa: N801 (a context manager, used as a word)
+    """While it lasts, modulated convolutions hold their folded kernels as constants."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._convs = [m for m in module.modules() if isinstance(m, ModulatedConv)]
+
+    def __enter__(self) -> None:
+        for conv in self._convs:
+            conv.freeze()
+
+    def __exit__(self, *_: object) -> None:
+        for conv in self._convs:
+            conv.thaw()
+
+
+def _stats(photo: Tensor) -> Tensor:
+    return torch.cat((photo.mean((2, 3)), photo.std((2, 3), correction=0)), 1)
+
+
+def _parity(encoder: nn.Module, painter: nn.Module, eye: bytes, brush: bytes) -> tuple[float, float]:
+    """Largest differences (painter, encoder) over ``SIZES`` and random codes."""
+    ours, theirs = Engine(eye), Engine(brush)
+    generator = torch.Generator().manual_seed(0)
+    worst = {"painter": 0.0, "encoder": 0.0}
+    for height, width in SIZES:
+        # Smooth pictures with some noise: what photographs are like, unlike plain noise.
+        photo, style = (
+            nn.functional.interpolate(torch.rand(1, 3, 8, 8, generator=generator), (h, w), mode="bicubic")
+            .add(0.05 * torch.randn(1, 3, h, w, generator=generator))
+            .clamp(0, 1)
+            for h, w in ((height, width), (height // 16 * 16, width // 16 * 16))
+        )
+        with torch.no_grad():
+            code = encoder(style)
+            stats = _stats(photo)
+            painted = painter(photo, stats, code)
+        got = ours.run({"style": style.numpy()})["code"]
+        worst["encoder"] = max(worst["encoder"], float(np.abs(got - code.numpy()).max()))
+        out = theirs.run({"photo": photo.numpy(), "photo_stats": stats.numpy(), "code": code.numpy()})["painted"]
+        worst["painter"] = max(worst["painter"], float(np.abs(out - painted.numpy()).max()))
+    for name, difference in worst.items():
+        if not difference < PARITY:
+            raise TrainingError(
+                f"The exported {name} differs from torch by {difference:.2g}, more than {PARITY:g}: nothing was written."
+            )
+    return worst["painter"], worst["encoder"]
+
+
+def _graphs(recipe: StyleRecipe) -> dict[str, GraphSpec]:
+    code = TensorSpec(
+        name="code", shape=(1, recipe.net.code_size), meaning="style code; its last six are mean and deviation of RGB"
+    )
+    return {
+        "encoder": GraphSpec(
+            member="encoder.onnx",
+            inputs=(TensorSpec(name="style", shape=(1, 3, "h", "w"), range=(0, 1), meaning="painting, RGB"),),
+            outputs=(code,),
+            minimum=32,
+            multiple=16,
+        ),
+        "painter": GraphSpec(
+            member="painter.onnx",
+            inputs=(
+                TensorSpec(name="photo", shape=(1, 3, "H", "W"), range=(0, 1), meaning="photo, RGB"),
+                TensorSpec(
+                    name="photo_stats",
+                    shape=(1, 6),
+                    range=(0, 1),
+                    meaning="mean and deviation of R, G, B over the whole photo",
+                ),
+                code,
+            ),
+            outputs=(TensorSpec(name="painted", shape=(1, 3, "H", "W"), range=(0, 1), meaning="painted photo, RGB"),),
+            minimum=16,
+            multiple=8,
+            receptive_field=recipe.net.receptive_field,
+        ),
+    }
+
+
+def _named_codes(recipe: StyleRecipe, manifest: Manifest, members: Mapping[str, bytes]) -> NDArray[np.float32]:
+    """Codes [S,D] of the recipe's named styles, made by the exported encoder as the runtime makes any code."""
+    if not recipe.styles:
+        return np.zeros((0, recipe.net.code_size), np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "encoder-only.impasto"
+        write_bundle(path, manifest, members)
+        model = StyleModel.load(path)
+        codes = []
+        for style in recipe.styles:
+            if not Path(style.picture).is_file():
+                raise TrainingError(f"The named style {style.name!r} wants {style.picture}, which is not there.")
+            codes.append(model.encode(Picture.open(style.picture)))
+    return np.stack(codes)

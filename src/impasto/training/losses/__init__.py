@@ -1,0 +1,1 @@
+"""Losses: functions of tensors. They know no network and no optimiser."""

@@ -1,0 +1,133 @@
+"""The any-style painter: an encoder-decoder steered by a style code, and the encoder that makes the code."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from impasto.training.nets.blocks import ModulatedConv, ModulatedResidual, ModulatedUp, Norm, channel_stats
+
+FLOOR = 0.05
+"""The least deviation a photo's channel is divided by: a nearly flat photo is not blown up to noise."""
+
+
+class StyleSpec(BaseModel):
+    """What a style network is made of. One spec, one family; variation is data."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["anystyle"] = "anystyle"
+    fine: int = Field(default=48, ge=8, le=256, description="channels at 1/4 of the size")
+    coarse: int = Field(default=96, ge=8, le=512, description="channels at 1/8 of the size")
+    half: int = Field(default=16, ge=4, le=128, description="channels at 1/2 of the size")
+    blocks: int = Field(default=4, ge=1, le=16, description="residual blocks at 1/8 of the size")
+    norm: Norm = Field(default="demod", description="demod (tiles are exact) or instance (for comparison)")
+    code: int = Field(default=128, ge=8, le=1024, description="length of the learnt part of a style code")
+    hidden: int = Field(default=128, ge=8, le=1024, description="width of the mapping from code to modulation")
+    eyes: tuple[int, int, int] = Field(default=(48, 96, 160), description="channels of the style encoder")
+
+    @property
+    def code_size(self) -> int:
+        """Length of a whole code: the learnt part, then mean and deviation of R, G, B."""
+        return self.code + 6
+
+    @property
+    def receptive_field(self) -> int | None:
+        """Reach of an output pixel in input pixels, to one side; None where it is the whole picture."""
+        if self.norm == "instance":
+            return None
+        fine = 1 + 1 + 1  # 3x3 at 1/4: first, joining, and the up-convolution out of it
+        coarse = 2 * self.blocks + 1 + 1  # residual blocks, the up-convolution, and the stride-2 one
+        return 8 * coarse + 4 * fine + 2 + 8  # the up-convolution at 1/2, and the pixel-unshuffle's own patch
+
+
+class Painter(nn.Module):
+    """Paints a photo in the manner that a style code says.
+
+    photo [N,3,H,W] RGB 0..1 (H, W multiples of 8), photo_stats [N,6], code [N,D] -> painted [N,3,H,W] RGB 0..1.
+
+    The photo is standardised by its own mean and deviation and the result is given the style's: with the convolutions
+    silent this is the colour transfer of Reinhard et al. 2001, and all the network learns is the strokes. A gate per
+    pixel says how much of the photo shines through.
+    """
+
+    typical: Tensor
+    spread: Tensor
+
+    def __init__(self, spec: StyleSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        n, s = spec.norm, spec.hidden
+        self.mapping = nn.Sequential(
+            nn.Linear(spec.code_size, s), nn.LeakyReLU(0.2), nn.Linear(s, s), nn.LeakyReLU(0.2)
+        )
+        for layer in self.mapping[::2]:  # variance kept, so that styles differ from the first step on
+            nn.init.kaiming_normal_(layer.weight, a=0.2)
+        self.look = nn.Conv2d(48, spec.fine, 3, padding=1)
+        self.down = ModulatedConv(spec.fine, spec.coarse, s, stride=2, norm=n)
+        self.blocks = nn.ModuleList(ModulatedResidual(spec.coarse, s, n) for _ in range(spec.blocks))
+        self.up4 = ModulatedUp(spec.coarse, spec.fine, s, norm=n)
+        self.join = ModulatedConv(spec.fine, spec.fine, s, norm=n)
+        self.up2 = ModulatedUp(spec.fine, spec.half, s, norm=n)
+        # The last one is never normalised: it says colours, and their size matters.
+        self.up1 = ModulatedUp(spec.half, 4, s, norm="none", gain=0.2)
+        # Colours are brought to the size that the learnt part of a code has.
+        self.register_buffer("typical", torch.tensor([0.0] * spec.code + [0.45] * 3 + [0.2] * 3), persistent=False)
+        self.register_buffer("spread", torch.tensor([1.0] * spec.code + [0.2] * 3 + [0.08] * 3), persistent=False)
+        self.gate = nn.Linear(s, 1)
+        nn.init.zeros_(self.gate.weight)
+        nn.init.constant_(self.gate.bias, 1.0)
+
+    def forward(self, photo: Tensor, photo_stats: Tensor, code: Tensor) -> Tensor:
+        return self.raw(photo, photo_stats, code).clamp(0, 1)
+
+    def raw(self, photo: Tensor, photo_stats: Tensor, code: Tensor) -> Tensor:
+        """Before the clamp to 0..1 (what training wants: a clamped pixel has no gradient)."""
+        style = self.mapping((code - self.typical) / self.spread)
+        mean, std = photo_stats[:, :3, None, None], photo_stats[:, 3:, None, None]
+        x = (photo - mean) / std.clamp_min(FLOOR)
+        fine = F.relu(self.look(F.pixel_unshuffle(x, 4)))  # [N,fine,H/4,W/4]
+        y = F.relu(self.down(fine, style))  # [N,coarse,H/8,W/8]
+        for block in self.blocks:
+            y = block(y, style)
+        y = F.relu(self.up4(y, style) + fine)  # [N,fine,H/4,W/4]
+        y = F.relu(self.join(y, style))
+        y = F.relu(self.up2(y, style))  # [N,half,H/2,W/2]
+        y = self.up1(y, style)  # [N,4,H,W]
+        strokes = y[:, :3].float()
+        shine = torch.sigmoid(y[:, 3:].float() + self.gate(style).float()[:, :, None, None])
+        ours, theirs = code[:, -6:-3, None, None], code[:, -3:, None, None]
+        return ours + theirs.clamp_min(FLOOR) * (strokes + shine * x)
+
+
+class StyleEncoder(nn.Module):
+    """Describes a painting as a style code. style [N,3,h,w] RGB 0..1 (multiples of 16) -> code [N,D].
+
+    Channel means and deviations at three depths (as in AdaIN, Huang and Belongie 2017, but of a small network of its
+    own) go through two linear layers; the painting's colour statistics are appended as they are.
+    """
+
+    def __init__(self, spec: StyleSpec) -> None:
+        super().__init__()
+        a, b, c = spec.eyes
+        self.conv1 = nn.Conv2d(48, a, 3, padding=1)
+        self.conv2 = nn.Conv2d(a, b, 3, stride=2, padding=1)
+        self.conv3 = nn.Conv2d(b, b, 3, padding=1)
+        self.conv4 = nn.Conv2d(b, c, 3, stride=2, padding=1)
+        self.norm = nn.LayerNorm(2 * (a + b + c))
+        self.head = nn.Sequential(nn.Linear(2 * (a + b + c), 256), nn.LeakyReLU(0.2), nn.Linear(256, spec.code))
+
+    def forward(self, style: Tensor) -> Tensor:
+        colours = channel_stats(style)
+        x = F.relu(self.conv1(F.pixel_unshuffle(style * 2 - 1, 4)))  # [N,a,h/4,w/4]
+        stats = [channel_stats(x)]
+        x = F.relu(self.conv3(F.relu(self.conv2(x))))  # [N,b,h/8,w/8]
+        stats.append(channel_stats(x))
+        x = F.relu(self.conv4(x))  # [N,c,h/16,w/16]
+        stats.append(channel_stats(x))
+        learnt = self.head(self.norm(torch.cat(stats, 1)))
+        return torch.cat((F.layer_norm(learnt.float(), learnt.shape[1:]), colours), 1)

@@ -1,0 +1,306 @@
+"""The any-style task: an encoder-decoder learns to paint a photo in the manner of a painting it has never seen."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from impasto.progress import OnProgress, silent
+from impasto.training.data import Box, EndlessSampler, ImageFolder, Pixels, pattern_weights, random_square
+from impasto.training.losses import perceptual
+from impasto.training.nets import NETS
+from impasto.training.nets.features import cache_folder, load_vgg
+from impasto.training.nets.style import Painter
+from impasto.training.recipe import StyleRecipe
+
+
+@dataclass(frozen=True, slots=True)
+class StyleBatch:
+    """One step's pictures, uint8 and on the CPU."""
+
+    photos: Tensor  # [N,3,c,c]
+    photo_stats: Tensor  # float32 [N,6], of the whole photos
+    styles: Tensor  # [N,3,s,s]
+    entries: list[int]  # which kept style crop each is
+    selves: Tensor  # [K,3,s,s]: the first K photos as if they were paintings
+
+
+class StyleStats:
+    """Style crops and their Gram vectors, made once and kept on disk, the vectors in half precision.
+
+    A painting's statistics cost a pass through the feature network; a run sees each crop many times. The file is
+    sparse: an entry takes room when it is first made.
+
+    Args:
+        folder: where files are kept.
+        key: all that the statistics depend on.
+        entries: number of style crops.
+        sizes: length of each layer's Gram vector.
+        side: of a crop, pixels.
+    """
+
+    def __init__(self, folder: Path, key: str, entries: int, sizes: list[int], side: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        name = hashlib.sha256(key.encode()).hexdigest()[:16]
+        self.sizes = sizes
+        self._unit = self._open(folder / f"{name}-gram.npy", np.float16, (entries, sum(sizes)))
+        self._norm = self._open(folder / f"{name}-norm.npy", np.float32, (entries, len(sizes)))
+        self._crops = self._open(folder / f"{name}-crop.npy", np.uint8, (entries, side, side, 3))
+        self._made = self._open(folder / f"{name}-made.npy", np.bool_, (entries,))
+
+    @staticmethod
+    def _open(path: Path, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:
+        if path.exists():
+            found = np.lib.format.open_memmap(path, mode="r+")
+            if found.shape == shape and found.dtype == dtype:
+                return found
+        return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+
+    def crop(self, entry: int, make: Callable[[int], Pixels]) -> Pixels:
+        """The crop of an entry, uint8 [s,s,3]."""
+        if not self._made[entry]:
+            self._crops[entry] = make(entry)
+            self._made[entry] = True
+        return self._crops[entry]
+
+    def missing(self, entries: list[int]) -> list[int]:
+        """Positions in ``entries`` that are not kept yet."""
+        return [i for i, entry in enumerate(entries) if self._norm[entry, 0] == 0]
+
+    def put(self, entry: int, vectors: list[Tensor]) -> None:
+        """Keep one entry: a vector per layer, float32 [K_l]."""
+        norms = [float(v.norm()) for v in vectors]
+        self._unit[entry] = torch.cat([v / max(n, 1e-12) for v, n in zip(vectors, norms, strict=True)]).cpu().numpy()
+        self._norm[entry] = norms  # last: it marks the entry as whole
+
+    def get(self, entries: list[int], device: torch.device) -> list[Tensor]:
+        """Gram vectors per layer, float32 [N,K_l]."""
+        unit = torch.from_numpy(self._unit[entries]).to(device).float().split(self.sizes, dim=1)
+        norm = torch.from_numpy(self._norm[entries]).to(device)
+        return [u * norm[:, i : i + 1] for i, u in enumerate(unit)]
+
+
+class StyleTask:
+    """Builds the networks and says what a step's loss is.
+
+    The two losses of Gatys et al. 2016 and Johnson et al. 2016 on frozen features, for a decoder steered by a code
+    (Dumoulin et al. 2017; Ghiasi et al. 2017). One forward pass of the feature network serves every loss.
+
+    Args:
+        recipe: see ``recipe.StyleRecipe``.
+        device: where to compute.
+        progress: told of a download of feature weights.
+        keep: folder for style statistics; None = the user's cache folder.
+    """
+
+    turns = ("paint",)
+
+    def __init__(
+        self,
+        recipe: StyleRecipe,
+        device: torch.device | str = "cpu",
+        *,
+        progress: OnProgress = silent,
+        keep: Path | None = None,
+    ) -> None:
+        self.recipe, self.device = recipe, torch.device(device)
+        data, loss = recipe.data, recipe.loss
+        self.photos = ImageFolder(data.photos, smallest=64)
+        self.paintings = ImageFolder(data.paintings, smallest=64)
+        self._photo_order = EndlessSampler(len(self.photos), recipe.seed)
+        weights = np.tile(pattern_weights(self.paintings.files, data.weights), data.variants)
+        self._style_order = EndlessSampler(len(weights), recipe.seed + 1, weights)
+        torch.manual_seed(recipe.seed)
+        self.modules: dict[str, nn.Module] = {
+            name: module.to(self.device, memory_format=torch.channels_last)
+            for name, module in NETS[recipe.net.kind](recipe.net).items()
+        }
+        self.precision = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
+        layers = dict.fromkeys(loss.content_layers + loss.style_layers)
+        self.vgg = load_vgg(loss.features, tuple(layers), progress=progress).to(
+            self.device, self.precision, memory_format=torch.channels_last
+        )
+        # Means in full precision: bfloat16 would shift every colour by up to half a level.
+        self.vgg.mean, self.vgg.std = self.vgg.mean.float(), self.vgg.std.float()
+        widths = {layer: self.vgg.convs[layer].weight.shape[0] for layer in loss.style_layers}
+        self._stats = StyleStats(
+            keep or cache_folder() / "style-stats",
+            repr((self._files_key(), data.seed, data.style_size, data.style_zoom, loss.features, loss.style_layers)),
+            len(weights),
+            [w * (w + 1) // 2 for w in widths.values()],
+            data.style_size,
+        )
+
+    # Data -----------------------------------------------------------------------------------------------------------
+
+    def _files_key(self) -> str:
+        return hashlib.sha256("\n".join(p.name for p in self.paintings.files).encode()).hexdigest()
+
+    def _style_crop(self, entry: int) -> Pixels:
+        """Kept crop ``entry``: always the same part of the same painting at the same zoom. uint8 [s,s,3]."""
+        data = self.recipe.data
+        rng = np.random.default_rng((data.seed, 7, entry))
+        index = entry % len(self.paintings)
+        height, width = self.paintings.pixels(index).shape[:2]
+        low, high = np.log(data.style_zoom)
+        side = data.style_size / np.exp(rng.uniform(low, high))
+        return self.paintings.crop(index, random_square(rng, width, height, side), data.style_size)
+
+    def _photo_box(self, index: int, rng: np.random.Generator, crop: int) -> Box:
+        height, width = self.photos.pixels(index).shape[:2]
+        side = crop * np.exp(rng.uniform(0, np.log(self.recipe.data.photo_zoom)))
+        return random_square(rng, width, height, side)
+
+    def batch(self, step: int) -> StyleBatch:
+        """The pictures of 0-based ``step``; a function of the recipe and the step alone."""
+        recipe = self.recipe
+        stage, seen = recipe.stage(step), recipe.images_seen(step)
+        rng = np.random.default_rng((recipe.seed, 3, step))
+        selves = max(1, stage.batch // recipe.loss.identity_every) if recipe.loss.identity else 0
+        photos, stats, own = [], [], []
+        for k in range(stage.batch):
+            index = self._photo_order[seen + k]
+            box = self._photo_box(index, rng, stage.crop)
+            flip = -1 if rng.random() < 0.5 else 1
+            photos.append(self.photos.crop(index, box, stage.crop)[:, ::flip])
+            stats.append(self.photos.stats(index))
+            if k < selves:
+                height, width = self.photos.pixels(index).shape[:2]
+                # At the zoom that the crop has, so that code and picture speak of the same scale.
+                side = recipe.data.style_size * (box[2] - box[0]) / stage.crop
+                around = random_square(rng, width, height, side)
+                own.append(self.photos.crop(index, around, recipe.data.style_size)[:, ::flip])
+        entries = [self._style_order[seen + k] for k in range(stage.batch)]
+        styles = [self._stats.crop(entry, self._style_crop) for entry in entries]
+        size = recipe.data.style_size
+        return StyleBatch(
+            _stack(photos),
+            torch.from_numpy(np.stack(stats)),
+            _stack(styles),
+            entries,
+            _stack(own) if own else torch.empty(0, 3, size, size, dtype=torch.uint8),
+        )
+
+    def remarks(self) -> list[str]:
+        """What a person should know before the run starts, a sentence each."""
+        lines = [f"{len(self.photos)} photos and {len(self.paintings)} paintings."]
+        for folder in (self.photos, self.paintings):
+            for path, reason in list(folder.skipped.items())[:5]:
+                lines.append(f"{path.name} is left out: {reason}.")
+            if len(folder.skipped) > 5:
+                lines.append(f"{len(folder.skipped) - 5} more of {folder.folder} are left out.")
+        return lines
+
+    # One step -------------------------------------------------------------------------------------------------------
+
+    def _float(self, pixels: Tensor) -> Tensor:
+        return pixels.to(self.device).contiguous(memory_format=torch.channels_last).float().div_(255)
+
+    def _targets(self, batch: StyleBatch, styles: Tensor) -> list[Tensor]:
+        missing = self._stats.missing(batch.entries)
+        if missing:
+            with torch.no_grad():
+                features = self.vgg(styles[missing])
+                vectors = [perceptual.gram_vector(features[layer].float()) for layer in self.recipe.loss.style_layers]
+            for row, i in enumerate(missing):
+                self._stats.put(batch.entries[i], [v[row] for v in vectors])
+        return self._stats.get(batch.entries, self.device)
+
+    def loss(self, turn: str, batch: StyleBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss to descend, and the figures to log."""
+        weights = self.recipe.loss
+        photos, styles, selves = (self._float(p) for p in (batch.photos, batch.styles, batch.selves))
+        stats = batch.photo_stats.to(self.device)
+        count, own = len(photos), len(selves)
+        targets = self._targets(batch, styles)
+
+        codes = self.modules["encoder"](torch.cat((styles, selves)))
+        if own:  # a photo's own colours are those of the whole photo
+            codes = torch.cat((codes[:count], torch.cat((codes[count:, :-6], stats[:own]), 1)))
+        painter = self.modules["painter"]
+        assert isinstance(painter, Painter)
+        raw = painter.raw(torch.cat((photos, photos[:own])), torch.cat((stats, stats[:own])), codes)
+        raw, mirrored = raw[:count], raw[count:]
+        clipped = raw.clamp(0, 1)
+        painted = raw + (clipped - raw).detach()  # the value of the clamp, the gradient of the identity
+
+        with torch.no_grad():
+            kept = self.vgg_at(photos, weights.content_layers)
+        features = self.vgg(painted)
+        content = torch.stack([perceptual.content_loss(features[k], kept[k]) for k in weights.content_layers]).mean()
+        layers = [
+            # log(1 + d): a pair that starts far away must not drown the others of its batch.
+            perceptual.relative_gram_distance(perceptual.gram_vector(features[layer]), target).log1p().mean()
+            for layer, target in zip(weights.style_layers, targets, strict=True)
+        ]
+        style = torch.stack(layers).mean()
+        figures = {"content": content, "style": style}
+        total = weights.content * content + weights.style * style
+        if weights.variation:
+            figures["variation"] = perceptual.total_variation(clipped)
+            total = total + weights.variation * figures["variation"]
+        if weights.range:
+            figures["range"] = (raw - clipped).abs().mean()
+            total = total + weights.range * figures["range"]
+        if weights.moments:
+            deviation = painted.flatten(2).std(2, correction=0)
+            figures["moments"] = (painted.mean((2, 3)) - codes[:count, -6:-3]).abs().mean() + (
+                deviation - codes[:count, -3:]
+            ).abs().mean()
+            total = total + weights.moments * figures["moments"]
+        if own:
+            figures["identity"] = (mirrored - photos[:own]).abs().mean()
+            total = total + weights.identity * figures["identity"]
+        return total, figures | {
+            f"style_{layer}": value for layer, value in zip(weights.style_layers, layers, strict=True)
+        }
+
+    def vgg_at(self, picture: Tensor, layers: tuple[str, ...]) -> dict[str, Tensor]:
+        """Features at ``layers`` only; all come from one pass either way."""
+        found = self.vgg(picture)
+        return {layer: found[layer] for layer in layers}
+
+    # Looking --------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def sample(self, modules: Mapping[str, nn.Module], count: int = 5, size: int = 256) -> Pixels:
+        """A grid to look at: paintings across, photos down, always the same ones. uint8 RGB."""
+        encoder, painter = modules["encoder"], modules["painter"]
+        rng = np.random.default_rng(5)
+        photos = rng.choice(len(self.photos), count, replace=len(self.photos) < count)
+        entries = rng.choice(len(self.paintings), count, replace=len(self.paintings) < count)
+        style_size = self.recipe.data.style_size
+        styles = [self._style_crop(int(entry)) for entry in entries]
+        codes = encoder(self._float(_stack(styles)))
+        top = [np.full((size, size, 3), 255, np.uint8)]
+        top += [_fit(style, size) for style in styles]
+        rows = [np.concatenate(top, 1)]
+        for index in photos:
+            height, width = self.photos.pixels(int(index)).shape[:2]
+            side = min(height, width)
+            box = ((width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2)
+            photo = self.photos.crop(int(index), box, size)
+            x = self._float(_stack([photo] * count))
+            stats = torch.from_numpy(np.tile(self.photos.stats(int(index)), (count, 1))).to(self.device)
+            painted = painter(x, stats, codes).clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+            rows.append(np.concatenate([photo, *painted], 1))
+        return np.concatenate(rows, 0)
+
+
+def _fit(pixels: Pixels, size: int) -> Pixels:
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS))
+
+
+def _stack(pictures: list[Pixels]) -> Tensor:
+    """uint8 [H,W,3] each -> [N,3,H,W], channels last in memory."""
+    return torch.from_numpy(np.ascontiguousarray(np.stack(pictures))).permute(0, 3, 1, 2)
