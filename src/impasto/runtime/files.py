@@ -192,7 +192,7 @@ def format_for(path: str | os.PathLike[str]) -> str:
     known = ", ".join(SUFFIXES)
     if not suffix:
         raise PictureError(f"The output {path.name!r} has no suffix to tell the format: use one of {known}.")
-    near = get_close_matches(suffix, SUFFIXES, n=1, cutoff=0.7)
+    near = get_close_matches(suffix, SUFFIXES, n=1, cutoff=0.8)
     hint = f"did you mean {near[0]}?" if near else f"use one of {known}."
     raise PictureError(f"Pictures cannot be written as {suffix}: {hint}")
 
