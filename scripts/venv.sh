@@ -87,8 +87,9 @@ mark_installed() {
     fingerprint "$@" >".venv/installed-$1"
 }
 
+# pip_install ARGUMENT...: obeying the pins; only errors are shown.
 pip_install() {
-    "$VENV_PYTHON" -m pip install --quiet -c constraints.txt "$@" >&2
+    "$VENV_PYTHON" -m pip install --quiet --quiet -c constraints.txt "$@" >&2
 }
 
 # install_dev: what tests and checks need, PyTorch included.
