@@ -1,4 +1,4 @@
-"""16 bits a channel, where Pillow keeps 8: reading 16-bit colour PNG and TIFF, and writing both.
+"""16 bits a channel, where Pillow keeps 8: reading and writing 16-bit colour PNG and TIFF.
 
 Pillow reads 16-bit colour through unpackers that pick one byte of each two: for big-endian samples ``RGB;16B`` picks
 the high one, and ``RGB;16L``, meant for little-endian samples, would pick the low one. So the file is decoded twice,
@@ -12,7 +12,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,28 +151,36 @@ def _deflate_png(samples: U16) -> bytes:
     return b"".join([*parts, packer.flush()])
 
 
-def write_deep_tiff(
-    samples: U16, *, exif: Image.Exif | None, xmp: bytes | None, icc: bytes | None, dpi: tuple[float, float] | None
+def write_tiff(
+    samples: NDArray[Any],
+    *,
+    exif: Image.Exif | None,
+    xmp: bytes | None,
+    icc: bytes | None,
+    dpi: tuple[float, float] | None,
 ) -> bytes:
-    """A 16-bit TIFF file, little-endian, deflated, with horizontal prediction.
+    """A TIFF file of 8 or 16 bits, little-endian, deflated, with horizontal prediction.
+
+    For 8 bits too, because Pillow cannot write the camera's and the place's directories of EXIF into a compressed one.
 
     Args:
-        samples: uint16 [H,W,3] or [H,W,4] (straight alpha).
-        exif: tags to keep beside the ones that describe the pixels.
+        samples: uint8 or uint16, [H,W,3] or [H,W,4] (straight alpha).
+        exif: tags to keep beside the ones that describe the pixels; they are added to it.
     """
     from PIL import Image
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
     height, width, channels = samples.shape
-    rows = max(1, (1 << 18) // (width * channels * 2))
+    depth = samples.dtype.itemsize
+    rows = max(1, (1 << 18) // (width * channels * depth))
     strips = []
     for top in range(0, height, rows):
         band = samples[top : top + rows].copy()
-        band[:, 1:] -= samples[top : top + rows, :-1]  # uint16 wraps, as TIFF's predictor 2 wants
-        strips.append(zlib.compress(band.astype("<u2").tobytes(), 6))
+        band[:, 1:] -= samples[top : top + rows, :-1]  # wraps, as TIFF's predictor 2 wants
+        strips.append(zlib.compress(band.astype(f"<u{depth}").tobytes(), 6))
     tags = Image.Exif() if exif is None else exif
     tags.endian = "<"
-    tags[256], tags[257], tags[258] = width, height, (16,) * channels
+    tags[256], tags[257], tags[258] = width, height, (8 * depth,) * channels
     tags[259], tags[262], tags[277], tags[278], tags[284], tags[317] = 8, 2, channels, rows, 1, 2
     tags[279] = tuple(len(strip) for strip in strips)
     if channels == 4:

@@ -22,7 +22,6 @@ _PLUGINS = {
     "PNG": "PngImagePlugin",
     "WEBP": "WebPImagePlugin",
     "AVIF": "AvifImagePlugin",
-    "TIFF": "TiffImagePlugin",
 }
 _LONGEST = {"JPEG": 65535, "WEBP": 16383, "AVIF": 65535}  # pixels a side that the format can say
 _DEEP = ("PNG", "TIFF")
@@ -60,8 +59,6 @@ def encode(rgb: F32, alpha: F32 | None, info: PictureInfo, kind: str, *, strip: 
         PictureError: too large for the format, a quality that does not exist, or the encoder fails.
     """
     height, width = rgb.shape[:2]
-    if kind not in _PLUGINS:
-        raise PictureError(f"Pictures cannot be written as {kind}: use one of {', '.join(_PLUGINS)}.")
     if quality is not None and not (isinstance(quality, int) and 1 <= quality <= 100):
         raise PictureError(f"Quality {quality} does not exist: give a whole number from 1 to 100.")
     longest = _LONGEST.get(kind)
@@ -74,10 +71,11 @@ def encode(rgb: F32, alpha: F32 | None, info: PictureInfo, kind: str, *, strip: 
     xmp = None if strip else info.xmp
     dpi = None if strip else info.dpi
     try:
-        if info.depth == 16 and kind in _DEEP:
-            samples = quantized(rgb, alpha, 65535).astype(np.uint16, copy=False)
-            if kind == "TIFF":
-                return deep.write_deep_tiff(samples, exif=exif, xmp=xmp, icc=info.icc, dpi=dpi)
+        if kind == "TIFF":
+            samples = quantized(rgb, alpha, 65535 if info.depth == 16 else 255)
+            return deep.write_tiff(samples, exif=exif, xmp=xmp, icc=info.icc, dpi=dpi)
+        if kind == "PNG" and info.depth == 16:
+            samples = quantized(rgb, alpha, 65535)
             block = None if exif is None else exif.tobytes().removeprefix(b"Exif\0\0")
             return deep.write_deep_png(samples, exif=block, xmp=xmp, icc=info.icc, dpi=dpi)
         if kind == "JPEG" and alpha is not None:
@@ -86,7 +84,7 @@ def encode(rgb: F32, alpha: F32 | None, info: PictureInfo, kind: str, *, strip: 
         options = _options(kind, quality, xmp=xmp, exif=None if exif is None else exif.tobytes())
         if info.icc is not None:
             options["icc_profile"] = info.icc
-        if dpi is not None and kind in ("JPEG", "PNG", "TIFF"):
+        if dpi is not None and kind in ("JPEG", "PNG"):
             options["dpi"] = dpi
         import_module(f"PIL.{_PLUGINS[kind]}")  # registers it: Pillow would load every plugin it has
         out = BytesIO()
@@ -117,10 +115,6 @@ def _options(kind: str, quality: int | None, *, exif: bytes | None, xmp: bytes |
             chunks = PngInfo()
             chunks.add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
             options["pnginfo"] = chunks
-    elif kind == "TIFF":
-        options["compression"] = "tiff_adobe_deflate"
-        if xmp is not None:
-            options["tiffinfo"] = {700: xmp}
     else:
         if xmp is not None:
             options["xmp"] = xmp

@@ -131,4 +131,5 @@ def clean_dpi(dpi: object) -> tuple[float, float] | None:
         across, down = (float(value) for value in dpi)  # type: ignore[attr-defined]
     except (TypeError, ValueError, ZeroDivisionError):
         return None
-    return (across, down) if 1 <= across <= 65535 and 1 <= down <= 65535 else None
+    # Readers fill in 1 where a file says nothing.
+    return (across, down) if 2 <= across <= 65535 and 2 <= down <= 65535 else None
