@@ -74,11 +74,12 @@ def clean_exif(exif: Image.Exif, *, converted: bool) -> bytes | None:
     detail = {tag: value for tag, value in exif.get_ifd(_EXIF_IFD).items() if tag not in (_WIDTH, _HEIGHT)}
     if detail:
         if _INTEROP_IFD in detail:
-            interop = exif.get_ifd(_INTEROP_IFD)
-            if interop and not converted:
-                detail[_INTEROP_IFD] = dict(interop)
+            # It names Adobe RGB or sRGB: untrue after a conversion. Pillow's own TIFF files point it into nowhere.
+            interop = {} if converted else _quietly(exif, _INTEROP_IFD)
+            if interop:
+                detail[_INTEROP_IFD] = interop
             else:
-                del detail[_INTEROP_IFD]  # it names Adobe RGB or sRGB: untrue after a conversion
+                del detail[_INTEROP_IFD]
         if converted and _COLOR_SPACE in detail:
             detail[_COLOR_SPACE] = 1
         clean[_EXIF_IFD] = detail
@@ -86,6 +87,14 @@ def clean_exif(exif: Image.Exif, *, converted: bool) -> bytes | None:
     if gps:
         clean[_GPS_IFD] = gps
     return clean.tobytes().removeprefix(b"Exif\0\0") if len(clean) else None
+
+
+def _quietly(exif: Image.Exif, tag: int) -> dict[int, object]:
+    """A directory that may be damaged without the rest of the block being so; empty if it is."""
+    try:
+        return dict(exif.get_ifd(tag))
+    except Exception:
+        return {}
 
 
 def exif_for(info: PictureInfo, size: tuple[int, int]) -> Image.Exif | None:
