@@ -11,16 +11,18 @@ import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from impasto.errors import TrainingError, UnknownName
 from impasto.training.nets.style import StyleSpec
 
+_NAME = r"^[a-z0-9][a-z0-9-]{0,63}$"  # what a model file allows, so that no long run ends in a refused export
+
 
 class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Source(_Table):
@@ -34,7 +36,7 @@ class Source(_Table):
 class NamedStyle(_Table):
     """A painting whose code goes into the model file under a name."""
 
-    name: str
+    name: str = Field(pattern=_NAME)
     title: str
     artist: str
     year: str
@@ -57,17 +59,27 @@ class DataTable(_Table):
     weights: dict[str, float] = Field(default={}, description="file-name pattern -> how often against others (1)")
     variants: int = Field(default=1, ge=1, description="crops per painting that are ever used (statistics are kept)")
     style_size: int = Field(default=224, ge=64, multiple_of=16, description="side of a style crop, pixels")
-    style_zoom: tuple[float, float] = Field(default=(1.0, 2.0), description="paintings are enlarged by this much")
+    style_zoom: tuple[float, float] = Field(
+        default=(1.0, 2.0), description="paintings are enlarged by this much, least and most"
+    )
     photo_zoom: float = Field(default=2.0, ge=1, description="photo crops are shrunk by up to this much")
     seed: int = 0
     sources: tuple[Source, ...] = ()
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        if not 0 < self.style_zoom[0] <= self.style_zoom[1]:
+            raise ValueError("style_zoom must be two numbers above 0, the smaller one first")
+        if any(weight < 0 for weight in self.weights.values()):
+            raise ValueError("weights must not be negative")
+        return self
 
 
 class StyleLossTable(_Table):
     """Weights and layers of the losses."""
 
-    content_layers: tuple[str, ...] = ("relu4_1",)
-    style_layers: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_3", "relu4_1")
+    content_layers: tuple[str, ...] = Field(default=("relu4_1",), min_length=1)
+    style_layers: tuple[str, ...] = Field(default=("relu1_2", "relu2_2", "relu3_3", "relu4_1"), min_length=1)
     content: float = Field(default=1.0, ge=0)
     style: float = Field(default=4.0, ge=0)
     moments: float = Field(default=0.0, ge=0, description="mean-and-deviation loss, on a picture's channels (AdaIN)")
@@ -98,12 +110,20 @@ class OptimTable(_Table):
     clip: float = Field(default=1.0, gt=0, description="largest gradient norm")
     ema: float = Field(default=0.999, ge=0, lt=1, description="decay of the moving average that is exported")
 
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError("betas must lie in 0 <= beta < 1")
+        if self.decay == "step" and self.final == 0:
+            raise ValueError("step decay needs a final above 0: its first fall would be to a rate of 0")
+        return self
+
 
 class StyleRecipe(_Table):
     """A whole run of the any-style task."""
 
     task: Literal["style"] = "style"
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    name: str = Field(pattern=_NAME)
     title: str = ""
     steps: int = Field(ge=1)
     seed: int = 0
@@ -119,9 +139,12 @@ class StyleRecipe(_Table):
     sample_every: int = Field(default=1000, ge=1, description="steps between sample grids")
 
     @model_validator(mode="after")
-    def _shares(self) -> Self:
+    def _sensible(self) -> Self:
         if abs(sum(stage.share for stage in self.stages) - 1) > 1e-6:
             raise ValueError("the shares of the stages must sum to 1")
+        names = [style.name for style in self.styles]
+        if len(set(names)) < len(names):
+            raise ValueError("two styles have the same name")
         return self
 
     def stage(self, step: int) -> Stage:
@@ -171,7 +194,8 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> StyleRecipe:
         for key in ("photos", "paintings"):
             if isinstance(data.get(key), str):
                 data[key] = str((path.parent / data[key]).resolve())
-    for style in table.get("styles", ()):
+    styles = table.get("styles")
+    for style in styles if isinstance(styles, list) else ():
         if isinstance(style, dict) and isinstance(style.get("picture"), str):
             style["picture"] = str((path.parent / style["picture"]).resolve())
     return make_recipe(table)
@@ -180,7 +204,7 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> StyleRecipe:
 def make_recipe(table: Mapping[str, Any]) -> StyleRecipe:
     """A recipe from a plain dictionary. Raises as ``load_recipe``."""
     task = table.get("task", "style")
-    if task not in RECIPES:
+    if not isinstance(task, str) or task not in RECIPES:
         raise UnknownName("task", str(task), RECIPES)
     model = RECIPES[task]
     _check_keys(table, model, "")
@@ -188,8 +212,9 @@ def make_recipe(table: Mapping[str, Any]) -> StyleRecipe:
         return model.model_validate(table)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "recipe"
-        raise TrainingError(f"The recipe's {where} does not fit: {first['msg']}.") from error
+        where = "'s " + ".".join(str(part) for part in first["loc"]) if first["loc"] else ""
+        why = first["msg"].removeprefix("Value error, ")
+        raise TrainingError(f"The recipe{where} does not fit: {why[:1].lower()}{why[1:].rstrip('.')}.") from error
 
 
 def recipe_hash(recipe: StyleRecipe) -> str:
@@ -221,7 +246,10 @@ def _check_keys(table: Mapping[str, Any], model: type[BaseModel], where: str) ->
     """Unknown keys, with the nearest known one (pydantic only says that they are extra)."""
     for key, value in table.items():
         if key not in model.model_fields:
-            raise UnknownName("recipe key", where + key, [where + known for known in model.model_fields])
-        inner = model.model_fields[key].annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel) and isinstance(value, Mapping):
-            _check_keys(value, inner, f"{where}{key}.")
+            raise UnknownName("recipe key", f"{where}{key}", [where + known for known in model.model_fields])
+        annotation = model.model_fields[key].annotation
+        listed = isinstance(value, list | tuple)
+        for number, row in enumerate(value if listed else [value]):
+            for inner in (annotation, *get_args(annotation)):  # a table, or a tuple of tables
+                if isinstance(inner, type) and issubclass(inner, BaseModel) and isinstance(row, Mapping):
+                    _check_keys(row, inner, f"{where}{key}.{number}." if listed else f"{where}{key}.")
