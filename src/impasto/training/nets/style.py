@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,6 +13,13 @@ from impasto.training.nets.blocks import ModulatedConv, ModulatedResidual, Modul
 
 FLOOR = 0.05
 """The least deviation a photo's channel is divided by: a nearly flat photo is not blown up to noise."""
+
+
+_Width = Annotated[int, Field(ge=1, le=1024)]
+
+
+REACH = 4.0
+"""Strokes lie within so many deviations of the style's mean colour, and the network sees the photo within as many."""
 
 
 class StyleSpec(BaseModel):
@@ -28,7 +35,7 @@ class StyleSpec(BaseModel):
     norm: Norm = Field(default="demod", description="demod (tiles are exact) or instance (for comparison)")
     code: int = Field(default=128, ge=8, le=1024, description="length of the learnt part of a style code")
     hidden: int = Field(default=128, ge=8, le=1024, description="width of the mapping from code to modulation")
-    eyes: tuple[int, int, int] = Field(default=(48, 96, 160), description="channels of the style encoder")
+    eyes: tuple[_Width, _Width, _Width] = Field(default=(48, 96, 160), description="channels of the style encoder")
 
     @property
     def code_size(self) -> int:
@@ -65,8 +72,9 @@ class Painter(nn.Module):
         self.mapping = nn.Sequential(
             nn.Linear(spec.code_size, s), nn.LeakyReLU(0.2), nn.Linear(s, s), nn.LeakyReLU(0.2)
         )
-        for layer in self.mapping[::2]:  # variance kept, so that styles differ from the first step on
-            nn.init.kaiming_normal_(layer.weight, a=0.2)
+        for layer in self.mapping:
+            if isinstance(layer, nn.Linear):  # variance kept, so that styles differ from the first step on
+                nn.init.kaiming_normal_(layer.weight, a=0.2)
         self.look = nn.Conv2d(48, spec.fine, 3, padding=1)
         self.down = ModulatedConv(spec.fine, spec.coarse, s, stride=2, norm=n)
         self.blocks = nn.ModuleList(ModulatedResidual(spec.coarse, s, n) for _ in range(spec.blocks))
@@ -87,10 +95,11 @@ class Painter(nn.Module):
 
     def raw(self, photo: Tensor, photo_stats: Tensor, code: Tensor) -> Tensor:
         """Before the clamp to 0..1 (what training wants: a clamped pixel has no gradient)."""
-        style = self.mapping((code - self.typical) / self.spread)
+        # Normalised, as the code's learnt part is: no code can blow the modulation up.
+        style = F.layer_norm(self.mapping((code - self.typical) / self.spread), (self.spec.hidden,))
         mean, std = photo_stats[:, :3, None, None], photo_stats[:, 3:, None, None]
         x = (photo - mean) / std.clamp_min(FLOOR)
-        fine = F.relu(self.look(F.pixel_unshuffle(x, 4)))  # [N,fine,H/4,W/4]
+        fine = F.relu(self.look(F.pixel_unshuffle(x.clamp(-REACH, REACH), 4)))  # [N,fine,H/4,W/4]
         y = F.relu(self.down(fine, style))  # [N,coarse,H/8,W/8]
         for block in self.blocks:
             y = block(y, style)
@@ -98,10 +107,11 @@ class Painter(nn.Module):
         y = F.relu(self.join(y, style))
         y = F.relu(self.up2(y, style))  # [N,half,H/2,W/2]
         y = self.up1(y, style)  # [N,4,H,W]
-        strokes = y[:, :3].float()
+        strokes = REACH * torch.tanh(y[:, :3].float() / REACH)
         shine = torch.sigmoid(y[:, 3:].float() + self.gate(style).float()[:, :, None, None])
         ours, theirs = code[:, -6:-3, None, None], code[:, -3:, None, None]
-        return ours + theirs.clamp_min(FLOOR) * (strokes + shine * x)
+        painted: Tensor = ours + theirs.clamp_min(FLOOR) * (strokes + shine * x)
+        return painted
 
 
 class StyleEncoder(nn.Module):
