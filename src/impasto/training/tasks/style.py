@@ -229,8 +229,9 @@ class StyleTask:
         assert isinstance(painter, Painter)
         raw = painter.raw(torch.cat((photos, photos[:own])), torch.cat((stats, stats[:own])), codes)
         raw, mirrored = raw[:count], raw[count:]
-        clipped = raw.clamp(0, 1)
-        painted = raw + (clipped - raw).detach()  # the value of the clamp, the gradient of the identity
+        # The clamp's own gradient: what is out of range is called back by the range penalty alone. Letting the other
+        # losses pull on clamped pixels as well makes them run away.
+        painted = raw.clamp(0, 1)
 
         with torch.no_grad():
             kept = self.vgg_at(photos, weights.content_layers)
@@ -245,10 +246,10 @@ class StyleTask:
         figures = {"content": content, "style": style}
         total = weights.content * content + weights.style * style
         if weights.variation:
-            figures["variation"] = perceptual.total_variation(clipped)
+            figures["variation"] = perceptual.total_variation(painted)
             total = total + weights.variation * figures["variation"]
         if weights.range:
-            figures["range"] = (raw - clipped).abs().mean()
+            figures["range"] = (raw - painted).abs().mean()
             total = total + weights.range * figures["range"]
         if weights.moments:
             deviation = painted.flatten(2).std(2, correction=0)
