@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
@@ -176,6 +177,8 @@ def main() -> None:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # The default would end the process at once and leave a temporary file beside the picture being written.
     signal.signal(signal.SIGTERM, _stop)
+    # Pillow warns of odd metadata tags; what matters to a person about a picture is in its notes.
+    warnings.filterwarnings("ignore", module="PIL")
     code = run(sys.argv[1:])
     if brief:
         # Every file is closed by now. Taking the interpreter and onnxruntime apart would take another 90 ms.
