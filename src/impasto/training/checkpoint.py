@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,27 @@ def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> No
     optimizer.load_state_dict(state)
 
 
+def restore_modules(modules: Mapping[str, nn.Module], found: Checkpoint, prefix: str) -> None:
+    """Put back what ``module_tensors`` gave.
+
+    Raises:
+        TrainingError: the checkpoint is of another network.
+    """
+    for name, module in modules.items():
+        try:
+            module.load_state_dict(found.part(f"{prefix}.{name}"))
+        except RuntimeError as error:  # torch lists every key over many lines
+            raise TrainingError(
+                f"The checkpoint does not fit the network's {name}: use the recipe and impasto that it was made with."
+            ) from error
+
+
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], step: int, recipe_hash: str) -> None:
-    """Write atomically: a reader sees the old file or the whole new one."""
+    """Write atomically, on the disk before it takes the old one's place: a reader sees one of them, whole.
+
+    Raises:
+        TrainingError: it cannot be written; the old one is as it was.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         # clone().contiguous(): memory formats are not kept by the file, and no two tensors may share memory.
@@ -67,11 +87,16 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], step: int, recipe
             key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()
         }
         save_file(table, part, metadata={"impasto": json.dumps({"step": step, "recipe": recipe_hash})})
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
         part.replace(path)
     except (OSError, SafetensorError) as error:
-        raise TrainingError(f"The checkpoint {path} could not be written ({error}): the last one is kept.") from error
+        raise TrainingError(
+            f"The checkpoint {path} could not be written ({error}): make room and resume, the one before is kept."
+        ) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -84,8 +109,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         with safe_open(path, framework="pt") as file:
             meta = json.loads((file.metadata() or {})["impasto"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        return Checkpoint(tensors, int(meta["step"]), str(meta["recipe"]))
     except FileNotFoundError as error:
-        raise TrainingError(f"There is no checkpoint at {path}.") from error
-    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
-        raise TrainingError(f"{path} is not a whole checkpoint ({error}): take an older one.") from error
-    return Checkpoint(tensors, int(meta["step"]), str(meta["recipe"]))
+        raise TrainingError(f"There is no checkpoint at {path}: name a run folder that has one.") from error
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise TrainingError(f"{path} is not a whole checkpoint ({reason}): take an older one.") from error

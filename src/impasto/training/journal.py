@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,7 @@ class Journal:
     """A folder that tells everything about a run.
 
     ``recipe.json`` what was asked; ``stats.jsonl`` a line of figures every few steps; ``samples/step.png``;
-    ``checkpoint.safetensors`` the newest state.
+    ``checkpoint.safetensors`` the newest state. Everything that writes raises TrainingError where it cannot.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -26,14 +30,17 @@ class Journal:
         self.checkpoint = self.folder / "checkpoint.safetensors"
 
     def start(self, recipe: StyleRecipe, *, resume: bool) -> None:
-        """Make the folder, or check that it can be gone on with.
+        """Make the folder, or check that it can be gone on with; figures of a run that never saved are dropped.
 
         Raises:
             TrainingError: there is a run here and ``resume`` was not asked for; or none, and it was.
         """
         self.check(resume=resume)
-        (self.folder / "samples").mkdir(parents=True, exist_ok=True)
+        with self._writing():
+            (self.folder / "samples").mkdir(parents=True, exist_ok=True)
         self._write("recipe.json", json.dumps(recipe.model_dump(mode="json"), indent=1).encode())
+        if not resume:
+            self.rewind(0)
 
     def check(self, *, resume: bool) -> None:
         """Raise as ``start`` does, before any work is done."""
@@ -46,30 +53,51 @@ class Journal:
         """The recipe of the run in this folder."""
         try:
             table = json.loads((self.folder / "recipe.json").read_text("utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
-            raise TrainingError(f"{self.folder} is not a run folder (no readable recipe.json).") from error
+        except (OSError, ValueError) as error:
+            raise TrainingError(
+                f"{self.folder} is not a run folder (no readable recipe.json): name one that impasto train made."
+            ) from error
         return make_recipe(table)
 
     def rewind(self, step: int) -> None:
         """Forget figures after ``step``: a killed run may have logged more than it saved."""
         path = self.folder / "stats.jsonl"
         if path.exists():
-            lines = [line for line in path.read_text("utf-8").splitlines() if _step(line) <= step]
+            lines = [line for line in path.read_text("utf-8", "replace").splitlines() if _step(line) <= step]
             self._write("stats.jsonl", "".join(line + "\n" for line in lines).encode())
 
     def log(self, figures: dict[str, Any]) -> None:
-        """One line of figures."""
-        with (self.folder / "stats.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(figures) + "\n")
+        """One line of figures; one that is not finite becomes null, which is all that JSON has for it."""
+        plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in figures.items()}
+        with self._writing(), (self.folder / "stats.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(plain, allow_nan=False) + "\n")
 
     def sample(self, step: int, grid: Pixels) -> None:
         """Keep a sample grid."""
-        Image.fromarray(grid).save(self.folder / "samples" / f"{step:07d}.png")
+        png = BytesIO()
+        Image.fromarray(grid).save(png, "png")
+        self._write(f"samples/{step:07d}.png", png.getvalue())
 
     def _write(self, name: str, data: bytes) -> None:
-        part = self.folder / f".{name}.{os.getpid()}.part"
-        part.write_bytes(data)
-        part.replace(self.folder / name)
+        path = self.folder / name
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        with self._writing():
+            try:
+                part.write_bytes(data)
+                part.replace(path)
+            finally:
+                with suppress(OSError):
+                    part.unlink()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise TrainingError(
+                f"The run folder {self.folder} cannot be written ({error.strerror or error}): "
+                "make room, or name another with --run."
+            ) from error
 
 
 def _step(line: str) -> float:

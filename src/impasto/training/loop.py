@@ -21,6 +21,7 @@ from impasto.training.checkpoint import (
     load_checkpoint,
     module_tensors,
     optimizer_tensors,
+    restore_modules,
     restore_optimizer,
     save_checkpoint,
 )
@@ -61,7 +62,7 @@ class Outcome:
 
 
 def pick_device(name: str | None = None) -> torch.device:
-    """The device called ``name``, or the fastest that works here.
+    """The device called ``name``; where None, a CUDA one if there is, else the CPU.
 
     Raises:
         TrainingError: there is no such device on this machine.
@@ -70,7 +71,7 @@ def pick_device(name: str | None = None) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=device).item()  # some devices can be named, and hold tensors, but give nothing back
     except Exception as error:
         raise TrainingError(f"The device {name!r} cannot be used here: choose cpu, or leave --device out.") from error
     return device
@@ -113,13 +114,20 @@ def run(
         journal: the run folder.
         resume: go on from the folder's checkpoint.
         stop_at: stop after this step (for runs in parts).
-        progress: told after every step.
+        progress: told after every step; figures come every ``LOG_EVERY`` steps.
 
     Raises:
-        TrainingError: the folder does not fit, the recipe changed, or the loss stays not-a-number.
+        TrainingError: the folder does not fit or cannot be written, the recipe changed, or the loss stays
+            not-a-number.
     """
     recipe, digest = task.recipe, recipe_hash(task.recipe)
-    journal.start(recipe, resume=resume)
+    journal.check(resume=resume)
+    found = load_checkpoint(journal.checkpoint) if resume else None
+    if found is not None and found.recipe_hash != digest:
+        raise TrainingError(
+            f"The recipe is not the one that {journal.folder} was started with: undo the change, "
+            "or start anew with another --run folder."
+        )
     modules = task.modules
     parameters = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
@@ -127,19 +135,13 @@ def run(
     )
     average = {name: copy.deepcopy(module).requires_grad_(False).eval() for name, module in modules.items()}
     step = 0
-    if resume:
-        found = load_checkpoint(journal.checkpoint)
-        if found.recipe_hash != digest:
-            raise TrainingError(
-                f"The recipe is not the one that {journal.folder} was started with: undo the change, "
-                "or start anew with another --run folder."
-            )
-        for prefix, group in (("model", modules), ("ema", average)):
-            for name, module in group.items():
-                module.load_state_dict(found.part(f"{prefix}.{name}"))
+    if found is not None:
+        restore_modules(modules, found, "model")
+        restore_modules(average, found, "ema")
         restore_optimizer(optimizer, found.part("optim"))
         step = found.step
         journal.rewind(step)
+    journal.start(recipe, resume=resume)  # only now: a refused one must not change what the folder says
 
     def save() -> None:
         tensors = module_tensors(modules, "model") | module_tensors(average, "ema")
@@ -149,12 +151,13 @@ def run(
     started, begun, seen, bad = time.monotonic(), step, recipe.images_seen(step), 0
     figures: dict[str, float] = {}
     autocast = recipe.precision == "bf16"
+
     with _stop_signal() as stopped, Prefetch(task.batch, step) as batches:
         for batch in batches:
             if step >= last or stopped():
                 break
-            for group in optimizer.param_groups:
-                group["lr"] = rate(recipe.optim, step, recipe.steps)
+            for options in optimizer.param_groups:
+                options["lr"] = rate(recipe.optim, step, recipe.steps)
             optimizer.zero_grad(set_to_none=True)
             with torch.autocast(task.device.type, torch.bfloat16, enabled=autocast):
                 loss, parts = task.loss("all", batch, step)
@@ -167,12 +170,13 @@ def run(
             else:
                 bad += 1
                 if bad >= PATIENCE:
+                    kept = f"the last good state is in {journal.checkpoint}"
                     raise TrainingError(
                         f"The loss is not a number for {bad} steps in a row at step {step}: lower optim.lr or use "
-                        f"precision=fp32; the last good state is in {journal.checkpoint}."
+                        f"precision=fp32; {kept if journal.checkpoint.exists() else 'nothing was saved yet'}."
                     )
             step += 1
-            done = recipe.images_seen(step)
+            done, told = recipe.images_seen(step), dict[str, float]()
             if step % LOG_EVERY == 0 or step == last:
                 figures = {"loss": float(loss.detach()), "grad": float(norm)} | {
                     k: float(v.detach()) for k, v in parts.items()
@@ -183,7 +187,8 @@ def run(
                     | {k: round(v, 6) for k, v in figures.items()}
                     | {"images_per_second": round(speed, 2)}
                 )
-                progress(Progress(step - begun, last - begun, "steps", recipe.name, figures | {"img/s": speed}))
+                told = figures | {"img/s": speed}
+            progress(Progress(step - begun, last - begun, "steps", recipe.name, told))
             if step % recipe.sample_every == 0 or step == recipe.steps:
                 with torch.autocast(task.device.type, torch.bfloat16, enabled=autocast):
                     journal.sample(step, task.sample(average))
@@ -196,8 +201,8 @@ def run(
 @torch.no_grad()
 def _follow(average: Mapping[str, nn.Module], modules: Mapping[str, nn.Module], decay: float) -> None:
     """Exponential moving average of parameters (Polyak averaging as in Karras et al. 2018); buffers are copied."""
-    ours = [p for m in average.values() for p in m.parameters()]
-    theirs = [p for m in modules.values() for p in m.parameters()]
+    ours: list[Tensor] = [p for m in average.values() for p in m.parameters()]
+    theirs: list[Tensor] = [p for m in modules.values() for p in m.parameters()]
     torch._foreach_lerp_(ours, theirs, 1 - decay)
     for name, module in average.items():
         for mine, new in zip(module.buffers(), modules[name].buffers(), strict=True):

@@ -203,6 +203,8 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> StyleRecipe:
 
 def make_recipe(table: Mapping[str, Any]) -> StyleRecipe:
     """A recipe from a plain dictionary. Raises as ``load_recipe``."""
+    if not isinstance(table, Mapping):
+        raise TrainingError("A recipe must be a table of keys and values: see recipes/anystyle.toml for one.")
     task = table.get("task", "style")
     if not isinstance(task, str) or task not in RECIPES:
         raise UnknownName("task", str(task), RECIPES)
