@@ -57,7 +57,7 @@ class ImageFolder:
                 with Image.open(path) as image:
                     size = min(image.size)
             except Exception as error:
-                self.skipped[path] = f"cannot be read ({error})"
+                self.skipped[path] = f"it cannot be read ({type(error).__name__})"
                 continue
             if size < smallest:
                 self.skipped[path] = f"its short side of {size} px is below {smallest}"
@@ -65,7 +65,8 @@ class ImageFolder:
                 self.files.append(path)
         if not self.files:
             raise TrainingError(
-                f"{self.folder} has no picture of at least {smallest} px a side ({len(self.skipped)} passed over)."
+                f"{self.folder} has no picture of at least {smallest} px a side ({len(self.skipped)} passed over): "
+                "give a folder of larger ones."
             )
         self._room = memory
         self._kept: dict[int, Pixels] = {}
@@ -75,14 +76,19 @@ class ImageFolder:
         return len(self.files)
 
     def pixels(self, index: int) -> Pixels:
-        """Picture ``index`` as uint8 RGB [H,W,3], upright. A file that breaks half way gives what could be read."""
+        """Picture ``index`` as uint8 RGB [H,W,3], upright.
+
+        Raises:
+            TrainingError: the file is damaged, or gone.
+        """
         found = self._kept.get(index)
         if found is None:
-            with Image.open(self.files[index]) as image:
-                try:
+            try:
+                with Image.open(self.files[index]) as image:
                     found = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-                except OSError as error:
-                    raise TrainingError(f"{self.files[index]} is damaged ({error}): remove it and resume.") from error
+            except Exception as error:  # Pillow raises a dozen unrelated classes on damaged files
+                reason = " ".join(str(error).split())
+                raise TrainingError(f"{self.files[index]} cannot be read ({reason}): mend or remove it.") from error
             if found.nbytes <= self._room:
                 self._room -= found.nbytes
                 self._kept[index] = found
@@ -125,7 +131,7 @@ class EndlessSampler:
         self._seed = seed
         self._weights = np.ones(count) if weights is None else np.asarray(weights, np.float64)
         if len(self._weights) != count or (self._weights < 0).any() or not self._weights.sum() > 0:
-            raise TrainingError("Weights must be one non-negative number per picture, not all zero.")
+            raise TrainingError("The weights cannot be used: give one per picture, none below 0 and not all 0.")
         self.round = max(1, int(self._weights.sum()))
         self._order = lru_cache(maxsize=2)(self._shuffled)
 
@@ -152,7 +158,7 @@ def pattern_weights(files: list[Path], patterns: Mapping[str, float]) -> NDArray
     for pattern, weight in patterns.items():
         fits = np.array([fnmatchcase(path.name, pattern) for path in files])
         if not fits.any():
-            raise TrainingError(f"The weight pattern {pattern!r} fits no file of {files[0].parent}.")
+            raise TrainingError(f"The weight pattern {pattern!r} fits no file of {files[0].parent}: correct it.")
         weights[fits & ~taken] = weight
         taken |= fits
     return weights
