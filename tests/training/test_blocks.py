@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from impasto.training.nets.blocks import ModulatedConv, ModulatedResidual, ModulatedUp, channel_stats
+
+STYLE = 6
+
+
+def excited(module: nn.Module) -> nn.Module:
+    """With modulation strong enough to be seen, as after training."""
+    for name, value in module.named_parameters():
+        if "scale" in name or "affine" in name:
+            nn.init.normal_(value, std=0.4)
+    return module
+
+
+def inputs(channels: int, batch: int = 2, size: tuple[int, int] = (10, 12)) -> tuple[Tensor, Tensor]:
+    return torch.randn(batch, channels, *size), torch.randn(batch, STYLE)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_modulation_is_that_of_stylegan2(stride: int) -> None:
+    """Equations 1 to 3 of Karras et al. 2020 by the letter: scale the kernel, divide by its norm, convolve."""
+    conv = excited(ModulatedConv(5, 7, STYLE, stride=stride, gain=0.6))
+    assert isinstance(conv, ModulatedConv)
+    x, style = inputs(5)
+    scale = 1 + conv.scale(style)
+    gain, bias = conv.affine(style).chunk(2, dim=1)
+    expected = []
+    for n in range(2):
+        kernel = conv.weight * scale[n][None, :, None, None]
+        kernel = kernel / kernel.square().sum((1, 2, 3), keepdim=True).sqrt()
+        y = F.conv2d(x[n : n + 1], kernel, stride=stride, padding=1)
+        expected.append(y * (0.6 * (1 + gain[n]))[None, :, None, None] + bias[n][None, :, None, None])
+    found = conv(x, style)
+    assert found.shape == (2, 7, 10 // stride, 12 // stride)
+    torch.testing.assert_close(found, torch.cat(expected), rtol=1e-4, atol=1e-5)
+
+
+def test_demodulation_keeps_the_size_of_unit_noise() -> None:
+    conv = ModulatedConv(32, 32, STYLE)
+    with torch.no_grad():
+        conv.weight.mul_(50)
+        conv.affine.weight.zero_()
+        y = conv(torch.randn(1, 32, 64, 64), 3 * torch.randn(1, STYLE))
+    assert float(y[..., 1:-1, 1:-1].std()) == pytest.approx(1, rel=0.05)
+
+
+def test_instance_norm_variant() -> None:
+    conv = excited(ModulatedConv(5, 7, STYLE, norm="instance"))
+    assert isinstance(conv, ModulatedConv)
+    x, style = inputs(5)
+    gain, bias = conv.affine(style).chunk(2, dim=1)
+    y = F.conv2d(x * (1 + conv.scale(style))[:, :, None, None], conv.weight, padding=1)
+    y = (y - y.mean((2, 3), keepdim=True)) / (y.var((2, 3), keepdim=True, correction=0) + 1e-5).sqrt()
+    torch.testing.assert_close(
+        conv(x, style), y * (1 + gain)[:, :, None, None] + bias[:, :, None, None], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_without_norm_the_size_follows_the_weights() -> None:
+    conv = excited(ModulatedConv(5, 7, STYLE, norm="none", gain=0.2))
+    assert isinstance(conv, ModulatedConv)
+    x, style = inputs(5)
+    with torch.no_grad():
+        conv.affine.bias[7:] = 0  # the bias per output
+        conv.affine.weight[7:] = 0
+        once = conv(x, style)
+        conv.weight.mul_(3)
+        torch.testing.assert_close(conv(x, style), 3 * once, rtol=1e-5, atol=1e-5)
+        demod = ModulatedConv(5, 7, STYLE)
+        demod.load_state_dict(conv.state_dict())
+        before = demod(x, style)
+        demod.weight.mul_(3)
+        torch.testing.assert_close(demod(x, style), before, rtol=1e-4, atol=1e-5)
+
+
+def test_folded_upsampling_is_interpolation_then_convolution() -> None:
+    up = ModulatedUp(5, 7, STYLE)
+    x = torch.randn(2, 5, 9, 11)
+    with torch.no_grad():
+        folded, twin = up._convolve(x), up.unfolded(x)
+    assert folded.shape == twin.shape == (2, 7, 18, 22)
+    torch.testing.assert_close(folded[..., 2:-2, 2:-2], twin[..., 2:-2, 2:-2], rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(folded, twin, atol=1e-3), "at the border they differ, as documented"
+
+
+def test_folded_upsampling_by_hand() -> None:
+    """A kernel that copies: what remains is linear interpolation, 3/4 of the nearer and 1/4 of the farther."""
+    up = ModulatedUp(1, 1, STYLE, norm="none")
+    with torch.no_grad():
+        up.weight.zero_()
+        up.weight[0, 0, 1, 1] = 1
+    ramp = torch.tensor([0.0, 4.0, 8.0, 4.0, 0.0]).expand(1, 1, 5, 5)
+    with torch.no_grad():
+        rows = up._convolve(ramp)[0, 0, 4]
+    assert rows.tolist() == pytest.approx([0, 1, 3, 5, 7, 7, 5, 3, 1, 0])
+
+
+@pytest.mark.parametrize("norm", ["demod", "none"])
+def test_a_constant_stays_a_constant(norm: str) -> None:
+    """No checkerboard: all four phases of the output get the same sum of taps."""
+    up = excited(ModulatedUp(5, 7, STYLE, norm=norm))  # type: ignore[arg-type]
+    y = up(torch.randn(2, 5, 1, 1).expand(2, 5, 8, 8), torch.randn(2, STYLE)).detach()[..., 2:-2, 2:-2]
+    spread = y.flatten(2).max(2).values - y.flatten(2).min(2).values
+    assert float(spread.max()) < 1e-5 * float(y.abs().max())
+    assert float(y.flatten(2).mean(2).std()) > 0.05, "and it is not the same constant everywhere"
+
+
+@pytest.mark.parametrize("make", [lambda: ModulatedConv(5, 7, STYLE), lambda: ModulatedUp(5, 7, STYLE)])
+def test_freezing_changes_no_number_and_thawing_lets_it_learn(make: Callable[[], ModulatedConv]) -> None:
+    conv = make()
+    x, style = inputs(5)
+    before = conv(x, style)
+    conv.freeze()
+    assert torch.equal(conv(x, style), before)
+    with torch.no_grad():
+        conv.weight.mul_(-2)
+    assert torch.equal(conv(x, style), before), "held as constants"
+    conv.thaw()
+    assert not torch.allclose(conv(x, style), before)
+    conv(x, style).sum().backward()
+    assert conv.weight.grad is not None
+    assert set(conv.state_dict()) == {"weight", "scale.weight", "scale.bias", "affine.weight", "affine.bias"}
+
+
+@pytest.mark.parametrize("norm", ["demod", "instance", "none"])
+@pytest.mark.parametrize("kind", ["conv", "up", "residual"])
+def test_gradients_reach_every_parameter(norm: str, kind: str) -> None:
+    made: dict[str, Callable[[], nn.Module]] = {
+        "conv": lambda: ModulatedConv(5, 5, STYLE, norm=norm),  # type: ignore[arg-type]
+        "up": lambda: ModulatedUp(5, 5, STYLE, norm=norm),  # type: ignore[arg-type]
+        "residual": lambda: ModulatedResidual(5, STYLE, norm),  # type: ignore[arg-type]
+    }
+    module = made[kind]()
+    x, style = inputs(5)
+    x.requires_grad_()
+    (module(x, style) * torch.randn(1, 5, 1, 1)).square().sum().backward()
+    for name, value in [("x", x), *module.named_parameters()]:
+        assert value.grad is not None and float(value.grad.abs().sum()) > 0, name
+        assert value.grad.isfinite().all(), name
+
+
+@torch.no_grad()
+def test_residual_adds_a_small_change() -> None:
+    block = ModulatedResidual(8, STYLE)
+    x, style = inputs(8)
+    expected = x + block.second(block.first(x, style).relu(), style)
+    assert torch.equal(block(x, style), expected)
+    assert 0.1 < float((block(x, style) - x).std() / x.std()) < 0.5
+
+
+def test_pictures_of_a_batch_do_not_meet() -> None:
+    for module in (ModulatedConv(5, 7, STYLE), ModulatedUp(5, 7, STYLE), ModulatedConv(5, 7, STYLE, norm="instance")):
+        x, style = inputs(5, batch=4)
+        together = module(x, style)
+        apart = torch.cat([module(x[n : n + 1], style[n : n + 1]) for n in range(4)])
+        torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_bfloat16_stays_close() -> None:
+    conv = ModulatedUp(16, 8, STYLE)
+    x, style = inputs(16)
+    exact = conv(x, style)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = conv(x, style)
+    assert rough.dtype == torch.bfloat16
+    assert float((rough.float() - exact).abs().max()) < 0.05 * float(exact.abs().max())
+
+
+def test_channel_stats_against_numpy() -> None:
+    x = torch.randn(3, 4, 5, 6) * torch.tensor([0.0, 1.0, 5.0, 0.01])[None, :, None, None] + 3
+    found = channel_stats(x.to(torch.float64))
+    assert found.dtype == torch.float32 and found.shape == (3, 8)
+    values = x.double().numpy()
+    np.testing.assert_allclose(found[:, :4], values.mean((2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(found[:, 4:], np.sqrt(values.var((2, 3)) + 1e-6), rtol=1e-3)

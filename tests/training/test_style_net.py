@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from impasto.training.nets import NETS
+from impasto.training.nets.blocks import channel_stats
+from impasto.training.nets.style import FLOOR, Painter, StyleEncoder, StyleSpec
+from training.support import tiny_spec
+
+
+def painter(norm: str = "demod", **changes: Any) -> Painter:
+    """With every parameter drawn anew, so that nothing is hidden behind an initial zero."""
+    torch.manual_seed(1)
+    net = Painter(tiny_spec(norm=norm, **changes)).eval().requires_grad_(False)
+    for name, value in net.named_parameters():
+        if name.endswith("bias") or name.startswith("gate"):
+            value.normal_(std=0.3)
+        if "scale" in name or "affine" in name:
+            value.normal_(std=0.2)
+    return net
+
+
+def smooth(n: int, height: int, width: int, seed: int = 0) -> Tensor:
+    random = torch.Generator().manual_seed(seed)
+    cells = torch.rand(n, 3, max(2, height // 8), max(2, width // 8), generator=random)
+    noise = 0.05 * torch.randn(n, 3, height, width, generator=random)
+    return (nn.functional.interpolate(cells, (height, width), mode="bicubic") + noise).clamp(0, 1)
+
+
+def codes(n: int, seed: int = 0, size: int = 8) -> Tensor:
+    random = torch.Generator().manual_seed(seed)
+    colours = torch.cat(
+        (0.3 + 0.4 * torch.rand(n, 3, generator=random), 0.1 + 0.2 * torch.rand(n, 3, generator=random)), 1
+    )
+    return torch.cat((torch.randn(n, size, generator=random), colours), 1)
+
+
+@pytest.mark.parametrize("norm", ["demod", "instance"])
+@pytest.mark.parametrize("size", [(16, 16), (64, 24), (40, 128)])
+def test_painter_keeps_the_size(norm: str, size: tuple[int, int]) -> None:
+    net, photo = painter(norm), smooth(2, *size)
+    painted = net(photo, channel_stats(photo), codes(2))
+    assert painted.shape == photo.shape and painted.dtype == torch.float32
+    assert float(painted.min()) >= 0 and float(painted.max()) <= 1
+    torch.testing.assert_close(painted, net.raw(photo, channel_stats(photo), codes(2)).clamp(0, 1))
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_receptive_field_is_a_true_and_tight_bound(blocks: int) -> None:
+    """One changed pixel must not be felt beyond the bound, and is felt close to it."""
+    net = painter(blocks=blocks)
+    reach = net.spec.receptive_field
+    assert reach is not None
+    side = -(-(2 * reach + 40) // 8) * 8
+    photo = smooth(1, side, side)
+    stats, code = channel_stats(photo), codes(1)
+    before = net.raw(photo, stats, code)
+    farthest = 0
+    for offset in range(0, 8, 3):  # where in the 8 x 8 cell the pixel lies matters
+        y = x = side // 2 // 8 * 8 + offset
+        changed = photo.clone()
+        changed[0, :, y, x] = 1 - changed[0, :, y, x]
+        rows, columns = (net.raw(changed, stats, code) - before).abs().amax((0, 1)).gt(0).nonzero(as_tuple=True)
+        felt = max(int((rows - y).abs().max()), int((columns - x).abs().max()))
+        assert felt <= reach
+        farthest = max(farthest, felt)
+    assert farthest > 0.75 * reach, "the bound is not absurdly loose"
+
+
+def test_instance_norm_feels_everything() -> None:
+    net = painter("instance")
+    assert net.spec.receptive_field is None
+    photo = smooth(1, 160, 160)
+    changed = photo.clone()
+    changed[0, :, 0, 0] = 1 - changed[0, :, 0, 0]
+    stats, code = channel_stats(photo), codes(1)
+    moved = (net.raw(changed, stats, code) - net.raw(photo, stats, code)).abs()
+    assert float(moved[..., -8:, -8:].max()) > 0
+
+
+def test_a_tile_is_painted_as_the_same_pixels_of_the_whole() -> None:
+    net = painter()
+    reach = net.spec.receptive_field
+    assert reach is not None
+    margin = -(-reach // 8) * 8
+    photo, code = smooth(1, 2 * margin + 64, 2 * margin + 96), codes(1)
+    stats = channel_stats(photo)
+    whole = net(photo, stats, code)
+    top, left, height, width = 16, 24, 32, 40
+    tile = photo[..., top : top + 2 * margin + height, left : left + 2 * margin + width]
+    inner = net(tile, stats, code)[..., margin : margin + height, margin : margin + width]
+    expected = whole[..., top + margin : top + margin + height, left + margin : left + margin + width]
+    torch.testing.assert_close(inner, expected, rtol=0, atol=1e-6)
+    # With statistics of its own the tile would differ, so the test does see them.
+    other = net(tile, channel_stats(tile), code)[..., margin : margin + height, margin : margin + width]
+    assert float((other - expected).abs().max()) > 1e-3
+    # And so would one that is not aligned to the 8 x 8 cells.
+    crooked = photo[..., top + 4 : top + 4 + 2 * margin + height, left : left + 2 * margin + width]
+    off = net(crooked, stats, code)[..., margin - 4 : margin - 4 + height, margin : margin + width]
+    assert float((off - expected).abs().max()) > 1e-3
+
+
+def silence(net: Painter, gate: float) -> None:
+    """No strokes, and a gate that is the same everywhere."""
+    net.up1.affine.weight.zero_()
+    net.up1.affine.bias.zero_()
+    net.up1.affine.bias[:4] = -1  # the gain is 1 + this
+    net.gate.weight.zero_()
+    net.gate.bias.fill_(gate)
+
+
+def test_without_strokes_it_is_colour_transfer() -> None:
+    net = painter()
+    silence(net, gate=50.0)
+    photo, code = smooth(3, 64, 72), codes(3)
+    painted = channel_stats(net.raw(photo, channel_stats(photo), code))
+    torch.testing.assert_close(painted, code[:, -6:], rtol=1e-3, atol=1e-4)
+
+
+def test_with_its_own_statistics_and_no_strokes_a_photo_is_itself() -> None:
+    net = painter()
+    silence(net, gate=50.0)
+    photo = smooth(2, 64, 64)
+    stats = channel_stats(photo)
+    code = torch.cat((torch.randn(2, 8), stats), 1)
+    torch.testing.assert_close(net(photo, stats, code), photo, rtol=0, atol=1e-5)
+    silence(net, gate=-50.0)
+    plain = net(photo, stats, code)
+    torch.testing.assert_close(plain, stats[:, :3, None, None].expand_as(photo), rtol=0, atol=1e-5)
+
+
+def test_a_flat_photo_is_not_blown_up() -> None:
+    net = painter()
+    photo = 0.5 + 1e-3 * torch.randn(1, 3, 64, 64)
+    stats = channel_stats(photo)
+    assert float(stats[:, 3:].max()) < FLOOR
+    still = net.raw(photo.mean((2, 3), keepdim=True).expand_as(photo), stats, codes(1))
+    assert float((net.raw(photo, stats, codes(1)) - still).abs().max()) < 0.1
+
+
+def test_the_style_decides() -> None:
+    net, photo = painter(), smooth(1, 64, 64)
+    stats, first = channel_stats(photo), codes(1)
+    second = first.clone()
+    second[:, :-6] = codes(1, seed=9)[:, :-6]
+    moved = (net.raw(photo, stats, first) - net.raw(photo, stats, second)).abs().mean()
+    assert float(moved) > 0.01, "strokes depend on the learnt part alone too"
+
+
+@pytest.mark.parametrize("norm", ["demod", "instance"])
+def test_batches_are_rows_of_their_own(norm: str) -> None:
+    net, photo, code = painter(norm), smooth(4, 64, 64), codes(4)
+    stats = channel_stats(photo)
+    together = net(photo, stats, code)
+    apart = torch.cat([net(photo[n : n + 1], stats[n : n + 1], code[n : n + 1]) for n in range(4)])
+    torch.testing.assert_close(together, apart, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["demod", "instance"])
+def test_gradients_reach_every_parameter(norm: str) -> None:
+    torch.manual_seed(0)
+    modules = NETS["anystyle"](tiny_spec(norm=norm))
+    assert list(modules) == ["encoder", "painter"]
+    photo, style = smooth(2, 64, 64), smooth(2, 64, 64, seed=5)
+    net = modules["painter"]
+    assert isinstance(net, Painter)
+    painted = net.raw(photo, channel_stats(photo), modules["encoder"](style))
+    (painted - smooth(2, 64, 64, seed=6)).square().mean().backward()
+    for part, module in modules.items():
+        for name, value in module.named_parameters():
+            assert value.grad is not None and value.grad.isfinite().all(), f"{part}.{name}"
+            assert float(value.grad.abs().sum()) > 0, f"{part}.{name}"
+
+
+def encoder() -> StyleEncoder:
+    torch.manual_seed(2)
+    return StyleEncoder(tiny_spec()).eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (32, 96), (160, 48)])
+def test_a_code_ends_with_the_paintings_colours(size: tuple[int, int]) -> None:
+    style = smooth(3, *size)
+    code = encoder()(style)
+    assert code.shape == (3, tiny_spec().code_size) == (3, 14)
+    pixels = style.double().flatten(2)
+    torch.testing.assert_close(code[:, -6:-3].double(), pixels.mean(2), rtol=0, atol=1e-5)
+    torch.testing.assert_close(code[:, -3:].double(), pixels.std(2, correction=0), rtol=0, atol=1e-4)
+    learnt = code[:, :-6]
+    torch.testing.assert_close(learnt.mean(1), torch.zeros(3), rtol=0, atol=1e-5)
+    torch.testing.assert_close(learnt.std(1, correction=0), torch.ones(3), rtol=0, atol=1e-2)
+
+
+def test_codes_do_not_depend_on_their_neighbours() -> None:
+    net, styles = encoder(), smooth(4, 64, 64)
+    together = net(styles)
+    torch.testing.assert_close(torch.cat([net(styles[n : n + 1]) for n in range(4)]), together, rtol=0, atol=1e-5)
+    order = torch.tensor([2, 0, 3, 1])
+    torch.testing.assert_close(net(styles[order]), together[order], rtol=0, atol=1e-5)
+    assert float((together[0] - together[1]).abs().max()) > 0.01, "different paintings differ"
+
+
+def test_a_code_is_about_strokes_not_places() -> None:
+    """Statistics do not see where things are: whole cells moved around a torus change the code little."""
+    net, style = encoder(), smooth(1, 128, 128)
+    moved = net(style.roll((32, 48), (2, 3)))
+    other = net(smooth(1, 128, 128, seed=3))
+    code = net(style)
+    assert float((moved - code).norm()) < 0.5 * float((other - code).norm())
+
+
+def test_spec() -> None:
+    assert StyleSpec().code_size == 134
+    assert StyleSpec().receptive_field == 8 * (2 * 4 + 2) + 12 + 10
+    for wrong in ({"fine": 4}, {"blocks": 0}, {"norm": "batch"}, {"eyes": (8, 8)}, {"eyes": (8, 8, 0)}, {"fin": 8}):
+        with pytest.raises(ValidationError):
+            StyleSpec.model_validate(wrong)
+
+
+def test_the_default_network_is_small_enough() -> None:
+    """The whole model file must stay below 8 MB in float32."""
+    count = sum(p.numel() for module in NETS["anystyle"](StyleSpec()).values() for p in module.parameters())
+    assert 4 * count < 7e6
