@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json as json_
 import sys
+from importlib.util import find_spec
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +17,7 @@ from impasto.errors import TrainingError
 if TYPE_CHECKING:
     from impasto.progress import OnProgress, Progress
 
-Json = Annotated[bool, typer.Option("--json", help="Figures as JSON lines on standard output.")]
+Json = Annotated[bool, typer.Option("--json", help="How it ended, as a line of JSON on standard output.")]
 
 
 def train(
@@ -25,15 +27,16 @@ def train(
     ] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run folder's checkpoint.")] = False,
-    stop_at: Annotated[int | None, typer.Option(help="Stop after this step, to go on later.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps ...; the fastest there is by default.")] = None,
+    stop_at: Annotated[int | None, typer.Option(min=1, help="Stop after this step, to go on later.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps ...; cuda by default where there is one.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all usable cores by default.")] = None,
     json: Json = False,
 ) -> None:
     """Train a model by a recipe. Ctrl-C saves; --resume goes on exactly where it stopped."""
-    _need_torch()
+    _need("torch", "safetensors")
     from impasto.training.journal import Journal
-    from impasto.training.loop import pick_device, run as run_loop, set_threads
+    from impasto.training.loop import pick_device, set_threads
+    from impasto.training.loop import run as run_loop
     from impasto.training.recipe import load_recipe
     from impasto.training.tasks import TASKS
 
@@ -47,8 +50,8 @@ def train(
         for line in task.remarks():
             say(line)
         outcome = run_loop(task, journal, resume=resume, stop_at=stop_at, progress=progress)
-    last = {key: round(value, 4) for key, value in outcome.figures.items() if "_relu" not in key}
     if json:
+        last = {k: round(v, 4) if isfinite(v) else None for k, v in outcome.figures.items() if "_relu" not in k}
         put_json({"run": str(journal.folder), "step": outcome.step, "finished": outcome.finished, **last})
     else:
         put(str(journal.folder))
@@ -66,7 +69,7 @@ def export(
     json: Json = False,
 ) -> None:
     """Write a run's newest checkpoint as a model file and hold it against torch."""
-    _need_torch()
+    _need("torch", "safetensors", "onnx", "onnxscript")
     from impasto.training.export import export as export_run
 
     with _Reporter(json) as progress:
@@ -101,15 +104,17 @@ def _figures(path: Path | None) -> dict[str, float]:
         ) from error
 
 
-def _need_torch() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("torch") is None:
-        raise TrainingError("Training needs PyTorch: pip install 'impasto[train]'.")
+def _need(*modules: str) -> None:
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        raise TrainingError(f"This needs {' and '.join(missing)}: pip install 'impasto[train]'.")
 
 
 class _Reporter:
-    """Progress on stderr: a bar on a terminal, a line now and then elsewhere, nothing with --json."""
+    """Progress on stderr: a bar with figures on a terminal, a line now and then elsewhere, nothing with --json.
+
+    A job of hours wants more than ``terminal.progress_bar`` shows: the figures, and lines where stderr is a log file.
+    """
 
     def __init__(self, quiet: bool) -> None:
         self._bar: Any = None
@@ -139,7 +144,8 @@ class _Reporter:
     def _show(self, at: Progress) -> None:
         figures = "  ".join(f"{key} {value:.3g}" for key, value in at.numbers.items() if "_relu" not in key)
         if self._bar is not None:
-            self._bar.update(self._task, completed=at.done, total=at.total, description=at.message, figures=figures)
+            fresh = {"figures": figures} if figures else {}  # most steps bring none: the last ones stay
+            self._bar.update(self._task, completed=at.done, total=at.total, description=at.message, **fresh)
         elif at.numbers or at.unit == "stages":
             line = f"{at.message} {at.done}/{at.total or '?'} {at.unit} {figures}".strip()
             if line != self._last:
