@@ -86,6 +86,7 @@ class StyleLossTable(_Table):
     variation: float = Field(default=0.1, ge=0, description="total variation")
     range: float = Field(default=1.0, ge=0, description="penalty on colours outside 0..1")
     identity: float = Field(default=2.0, ge=0, description="a photo in its own manner is the photo: mean abs error")
+    hint: float = Field(default=0.5, ge=0, description="the style code must tell the feature channels' energies")
     identity_every: int = Field(default=8, ge=1, description="one picture in so many is used for it")
     features: Literal["vgg16", "vgg19"] = "vgg16"
 

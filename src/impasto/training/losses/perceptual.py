@@ -66,6 +66,13 @@ def gram_vector(features: Tensor) -> Tensor:
     return gram(features).flatten(1)[:, index.to(features.device)] * weights.to(features.device)
 
 
+def channel_energies(vector: Tensor) -> Tensor:
+    """The diagonal of a Gram matrix given as a vector: mean squared feature per channel, ``[N,C(C+1)/2] -> [N,C]``."""
+    channels = int((math.isqrt(8 * vector.shape[1] + 1) - 1) // 2)
+    places = torch.arange(channels, device=vector.device)
+    return vector[:, places * channels - places * (places - 1) // 2]
+
+
 def relative_gram_distance(a: Tensor, b: Tensor, eps: float = 1e-8) -> Tensor:
     """||A - B||^2 / (||A|| ||B||) for Gram vectors ``[N,K]``, one number per picture ``[N]``.
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from impasto.training.nets.blocks import ModulatedConv, ModulatedResidual, ModulatedUp, Norm, channel_stats
+from impasto.training.nets.blocks import ModulatedConv, ModulatedResidual, ModulatedUp, Norm, RunningNorm, channel_stats
 
 FLOOR = 0.05
 """The least deviation a photo's channel is divided by: a nearly flat photo is not blown up to noise."""
@@ -82,13 +82,13 @@ class Painter(nn.Module):
         self.join = ModulatedConv(spec.fine, spec.fine, s, norm=n)
         self.up2 = ModulatedUp(spec.fine, spec.half, s, norm=n)
         # The last one is never normalised: it says colours, and their size matters.
-        self.up1 = ModulatedUp(spec.half, 4, s, norm="none", gain=0.2)
+        self.up1 = ModulatedUp(spec.half, 4, s, norm="none", gain=0.5)
         # Colours are brought to the size that the learnt part of a code has.
         self.register_buffer("typical", torch.tensor([0.0] * spec.code + [0.45] * 3 + [0.2] * 3), persistent=False)
         self.register_buffer("spread", torch.tensor([1.0] * spec.code + [0.2] * 3 + [0.08] * 3), persistent=False)
         self.gate = nn.Linear(s, 1)
         nn.init.zeros_(self.gate.weight)
-        nn.init.constant_(self.gate.bias, 1.0)
+        nn.init.zeros_(self.gate.bias)
 
     def forward(self, photo: Tensor, photo_stats: Tensor, code: Tensor) -> Tensor:
         return self.raw(photo, photo_stats, code).clamp(0, 1)
@@ -128,8 +128,9 @@ class StyleEncoder(nn.Module):
         self.conv2 = nn.Conv2d(a, b, 3, stride=2, padding=1)
         self.conv3 = nn.Conv2d(b, b, 3, padding=1)
         self.conv4 = nn.Conv2d(b, c, 3, stride=2, padding=1)
-        self.norm = nn.LayerNorm(2 * (a + b + c))
+        self.norm = RunningNorm(2 * (a + b + c))
         self.head = nn.Sequential(nn.Linear(2 * (a + b + c), 256), nn.LeakyReLU(0.2), nn.Linear(256, spec.code))
+        self.whiten = RunningNorm(spec.code)
 
     def forward(self, style: Tensor) -> Tensor:
         colours = channel_stats(style)
@@ -140,4 +141,22 @@ class StyleEncoder(nn.Module):
         x = F.relu(self.conv4(x))  # [N,c,h/16,w/16]
         stats.append(channel_stats(x))
         learnt = self.head(self.norm(torch.cat(stats, 1)))
-        return torch.cat((F.layer_norm(learnt.float(), learnt.shape[1:]), colours), 1)
+        return torch.cat((self.whiten(learnt), colours), 1)
+
+
+class StyleHint(nn.Module):
+    """Guesses from a style code how strongly each feature channel answers to the painting: ``[N,D] -> [N,K]``.
+
+    Used in training only: it makes the style encoder learn texture from the first step on, while the painter that it
+    is for still paints badly.
+    """
+
+    def __init__(self, spec: StyleSpec, channels: int) -> None:
+        super().__init__()
+        self.guess = nn.Linear(spec.code_size, channels)
+        self.norm = RunningNorm(channels)
+
+    def forward(self, code: Tensor, energies: Tensor) -> Tensor:
+        """Mean squared error of the guess. ``code`` [N,D], ``energies`` [N,K]: mean squared feature per channel."""
+        target = self.norm(torch.log(energies + 1e-3 * energies.mean(1, keepdim=True) + 1e-12)).clamp(-4, 4)
+        return F.mse_loss(self.guess(code).float(), target)

@@ -18,7 +18,7 @@ from impasto.training.data import Box, EndlessSampler, ImageFolder, Pixels, patt
 from impasto.training.losses import perceptual
 from impasto.training.nets import NETS
 from impasto.training.nets.features import cache_folder, load_vgg
-from impasto.training.nets.style import Painter
+from impasto.training.nets.style import Painter, StyleHint
 from impasto.training.recipe import StyleRecipe
 
 
@@ -130,7 +130,9 @@ class StyleTask:
         )
         # Means in full precision: bfloat16 would shift every colour by up to half a level.
         self.vgg.mean, self.vgg.std = self.vgg.mean.float(), self.vgg.std.float()
-        widths = {layer: self.vgg.convs[layer].weight.shape[0] for layer in loss.style_layers}
+        widths = {layer: self.vgg.conv(layer).out_channels for layer in loss.style_layers}
+        if loss.hint:
+            self.modules["hint"] = StyleHint(recipe.net, sum(widths.values())).to(self.device)
         self._stats = StyleStats(
             keep or cache_folder() / "style-stats",
             repr((self._files_key(), data.seed, data.style_size, data.style_zoom, loss.features, loss.style_layers)),
@@ -257,6 +259,10 @@ class StyleTask:
                 deviation - codes[:count, -3:]
             ).abs().mean()
             total = total + weights.moments * figures["moments"]
+        if weights.hint:
+            energies = [perceptual.channel_energies(target) / target.norm(dim=1, keepdim=True) for target in targets]
+            figures["hint"] = self.modules["hint"](codes[:count], torch.cat(energies, 1))
+            total = total + weights.hint * figures["hint"]
         if own:
             figures["identity"] = (mirrored - photos[:own]).abs().mean()
             total = total + weights.identity * figures["identity"]
