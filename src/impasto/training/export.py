@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import impasto
-from impasto.errors import TrainingError
+from impasto.errors import BundleError, TrainingError
 from impasto.progress import OnProgress, Progress, silent
 from impasto.runtime.bundle import (
+    SUFFIX,
     Bundle,
     DataSource,
     GraphSpec,
@@ -32,7 +33,7 @@ from impasto.runtime.bundle import (
 from impasto.runtime.engine import Engine
 from impasto.runtime.picture import Picture
 from impasto.runtime.style import StyleModel
-from impasto.training.checkpoint import load_checkpoint
+from impasto.training.checkpoint import load_checkpoint, restore_modules
 from impasto.training.journal import Journal
 from impasto.training.nets import NETS
 from impasto.training.nets.blocks import ModulatedConv
@@ -61,8 +62,8 @@ def load_run(run: str | Path) -> tuple[StyleRecipe, dict[str, nn.Module], int]:
     recipe = journal.recipe()
     found = load_checkpoint(journal.checkpoint)
     modules = NETS[recipe.net.kind](recipe.net)
-    for name, module in modules.items():
-        module.load_state_dict(found.part(f"ema.{name}"))
+    restore_modules(modules, found, "ema")
+    for module in modules.values():
         module.eval().requires_grad_(False)
     return recipe, modules, found.step
 
@@ -89,8 +90,10 @@ def export(
     Raises:
         TrainingError: the run cannot be read, or the exported graphs differ from torch by more than ``PARITY``.
         BundleError: the file exists or cannot be written.
+        PictureError: the picture of a named style cannot be read.
     """
     recipe, modules, step = load_run(run)
+    _foresee(recipe, Path(out), overwrite)
     encoder, painter = modules["encoder"], modules["painter"]
     progress(Progress(0, 4, "stages", "encoder"))
     eye = to_onnx(encoder, {"style": torch.rand(1, 3, 64, 96)}, {"style": 16}, "code")
@@ -125,6 +128,17 @@ def export(
     Bundle.open(Path(out), kind="style")  # a file that we cannot open is not one to hand on
     progress(Progress(4, 4, "stages", "done"))
     return Exported(written, *differences, Path(out).stat().st_size)
+
+
+def _foresee(recipe: StyleRecipe, out: Path, overwrite: bool) -> None:
+    """Raise now what would otherwise be found after a minute's work."""
+    if out.suffix != SUFFIX:
+        raise BundleError(f"A model file must end in {SUFFIX}: {out} does not, so rename it.")
+    if out.exists() and not overwrite:
+        raise BundleError(f"{out} exists already: choose another name or allow overwriting.")
+    for style in recipe.styles:
+        if not Path(style.picture).is_file():
+            raise TrainingError(f"The named style {style.name!r} wants {style.picture}: put the picture there.")
 
 
 def portable(recipe: StyleRecipe) -> dict[str, Any]:
@@ -217,7 +231,8 @@ def _parity(encoder: nn.Module, painter: nn.Module, eye: bytes, brush: bytes) ->
     for name, difference in worst.items():
         if not difference < PARITY:
             raise TrainingError(
-                f"The exported {name} differs from torch by {difference:.2g}, more than {PARITY:g}: nothing was written."
+                f"The exported {name} differs from torch by {difference:.2g}, more than {PARITY:g}: "
+                "nothing was written, report this with the recipe."
             )
     return worst["painter"], worst["encoder"]
 
@@ -264,7 +279,5 @@ def _named_codes(recipe: StyleRecipe, manifest: Manifest, members: Mapping[str, 
         model = StyleModel.load(path)
         codes = []
         for style in recipe.styles:
-            if not Path(style.picture).is_file():
-                raise TrainingError(f"The named style {style.name!r} wants {style.picture}, which is not there.")
             codes.append(model.encode(Picture.open(style.picture)))
     return np.stack(codes)
