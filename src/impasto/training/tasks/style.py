@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from impasto.errors import TrainingError
 from impasto.progress import OnProgress, silent
 from impasto.training.data import Box, EndlessSampler, ImageFolder, Pixels, pattern_weights, random_square
 from impasto.training.losses import perceptual
@@ -33,43 +37,46 @@ class StyleBatch:
     selves: Tensor  # [K,3,s,s]: the first K photos as if they were paintings
 
 
+_Layout = tuple[type, tuple[int, ...]]
+"""dtype and shape of a table."""
+
+
 class StyleStats:
     """Style crops and their Gram vectors, made once and kept on disk, the vectors in half precision.
 
-    A painting's statistics cost a pass through the feature network; a run sees each crop many times. The file is
-    sparse: an entry takes room when it is first made.
+    A painting's statistics cost a pass through the feature network; a run sees each crop many times. The files are
+    sparse: an entry takes room when it is first made. Several runs may share them at once: what each would write is
+    the same.
 
     Args:
-        folder: where files are kept.
+        folder: where they are kept, in a folder for each key.
         key: all that the statistics depend on.
         entries: number of style crops.
         sizes: length of each layer's Gram vector.
         side: of a crop, pixels.
+
+    Raises:
+        TrainingError: there is no room, or the folder cannot be written.
     """
 
     def __init__(self, folder: Path, key: str, entries: int, sizes: list[int], side: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        name = hashlib.sha256(key.encode()).hexdigest()[:16]
         self.sizes = sizes
-        self._unit = self._open(folder / f"{name}-gram.npy", np.float16, (entries, sum(sizes)))
-        self._norm = self._open(folder / f"{name}-norm.npy", np.float32, (entries, len(sizes)))
-        self._crops = self._open(folder / f"{name}-crop.npy", np.uint8, (entries, side, side, 3))
-        self._made = self._open(folder / f"{name}-made.npy", np.bool_, (entries,))
-
-    @staticmethod
-    def _open(path: Path, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:
-        if path.exists():
-            found = np.lib.format.open_memmap(path, mode="r+")
-            if found.shape == shape and found.dtype == dtype:
-                return found
-        return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+        layout: dict[str, _Layout] = {
+            "gram": (np.float16, (entries, sum(sizes))),
+            "norm": (np.float32, (entries, len(sizes))),
+            "crop": (np.uint8, (entries, side, side, 3)),
+            "made": (np.bool_, (entries,)),
+        }
+        tables = _tables(folder / hashlib.sha256(key.encode()).hexdigest()[:16], layout)
+        self._unit, self._norm, self._crops, self._made = (tables[name] for name in layout)
 
     def crop(self, entry: int, make: Callable[[int], Pixels]) -> Pixels:
         """The crop of an entry, uint8 [s,s,3]."""
         if not self._made[entry]:
             self._crops[entry] = make(entry)
             self._made[entry] = True
-        return self._crops[entry]
+        kept: Pixels = self._crops[entry]
+        return kept
 
     def missing(self, entries: list[int]) -> list[int]:
         """Positions in ``entries`` that are not kept yet."""
@@ -83,9 +90,41 @@ class StyleStats:
 
     def get(self, entries: list[int], device: torch.device) -> list[Tensor]:
         """Gram vectors per layer, float32 [N,K_l]."""
-        unit = torch.from_numpy(self._unit[entries]).to(device).float().split(self.sizes, dim=1)
+        unit = torch.split(torch.from_numpy(self._unit[entries]).to(device).float(), self.sizes, dim=1)
         norm = torch.from_numpy(self._norm[entries]).to(device)
         return [u * norm[:, i : i + 1] for i, u in enumerate(unit)]
+
+
+def _tables(folder: Path, layout: Mapping[str, _Layout]) -> dict[str, NDArray[Any]]:
+    """Tables on disk, writable, by name; made anew where they are missing or not whole."""
+    with suppress(OSError, ValueError):
+        return _open_tables(folder, layout)
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    try:
+        part.mkdir(parents=True, exist_ok=True)
+        for name, (dtype, shape) in layout.items():
+            np.lib.format.open_memmap(part / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
+        shutil.rmtree(folder, ignore_errors=True)
+        # All of them at once: tables made by two processes must not be mixed, and a table in use not be cut short.
+        with suppress(OSError):  # unless another process was quicker
+            part.rename(folder)
+        return _open_tables(folder, layout)
+    except (OSError, ValueError) as error:
+        raise TrainingError(
+            f"Style statistics cannot be kept in {folder.parent} ({error}): make room, or set IMPASTO_CACHE."
+        ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _open_tables(folder: Path, layout: Mapping[str, _Layout]) -> dict[str, NDArray[Any]]:
+    tables: dict[str, NDArray[Any]] = {
+        name: np.lib.format.open_memmap(folder / f"{name}.npy", mode="r+") for name in layout
+    }
+    for name, (dtype, shape) in layout.items():
+        if tables[name].shape != shape or tables[name].dtype != dtype:
+            raise ValueError(f"{name}.npy is of another shape")
+    return tables
 
 
 class StyleTask:
@@ -100,8 +139,6 @@ class StyleTask:
         progress: told of a download of feature weights.
         keep: folder for style statistics; None = the user's cache folder.
     """
-
-    turns = ("paint",)
 
     def __init__(
         self,
@@ -120,14 +157,13 @@ class StyleTask:
         self._style_order = EndlessSampler(len(weights), recipe.seed + 1, weights)
         torch.manual_seed(recipe.seed)
         self.modules: dict[str, nn.Module] = {
-            name: module.to(self.device, memory_format=torch.channels_last)
+            name: module.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             for name, module in NETS[recipe.net.kind](recipe.net).items()
         }
         self.precision = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
         layers = dict.fromkeys(loss.content_layers + loss.style_layers)
-        self.vgg = load_vgg(loss.features, tuple(layers), progress=progress).to(
-            self.device, self.precision, memory_format=torch.channels_last
-        )
+        self.vgg = load_vgg(loss.features, tuple(layers), progress=progress).to(self.device, self.precision)
+        self.vgg.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # Means in full precision: bfloat16 would shift every colour by up to half a level.
         self.vgg.mean, self.vgg.std = self.vgg.mean.float(), self.vgg.std.float()
         widths = {layer: self.vgg.conv(layer).out_channels for layer in loss.style_layers}
@@ -135,7 +171,7 @@ class StyleTask:
             self.modules["hint"] = StyleHint(recipe.net, sum(widths.values())).to(self.device)
         self._stats = StyleStats(
             keep or cache_folder() / "style-stats",
-            repr((self._files_key(), data.seed, data.style_size, data.style_zoom, loss.features, loss.style_layers)),
+            self._stats_key(len(weights)),
             len(weights),
             [w * (w + 1) // 2 for w in widths.values()],
             data.style_size,
@@ -143,8 +179,16 @@ class StyleTask:
 
     # Data -----------------------------------------------------------------------------------------------------------
 
-    def _files_key(self) -> str:
-        return hashlib.sha256("\n".join(p.name for p in self.paintings.files).encode()).hexdigest()
+    def _stats_key(self, entries: int) -> str:
+        """All that decides a kept crop or its statistics: pictures, how they are cut, and the feature network."""
+        data, loss = self.recipe.data, self.recipe.loss
+        files = "\n".join(f"{path.name} {path.stat().st_size}" for path in self.paintings.files)
+        network = hashlib.sha256()
+        for layer in self.vgg.order:
+            conv = self.vgg.conv(layer)
+            network.update(conv.weight.detach().float().cpu().contiguous().numpy().tobytes())
+        key = (data.seed, data.style_size, data.style_zoom, loss.features, loss.style_layers, self.recipe.precision)
+        return repr((hashlib.sha256(files.encode()).hexdigest(), network.hexdigest(), entries, *key))
 
     def _style_crop(self, entry: int) -> Pixels:
         """Kept crop ``entry``: always the same part of the same painting at the same zoom. uint8 [s,s,3]."""
@@ -284,7 +328,6 @@ class StyleTask:
         rng = np.random.default_rng(5)
         photos = rng.choice(len(self.photos), count, replace=len(self.photos) < count)
         entries = rng.choice(len(self.paintings), count, replace=len(self.paintings) < count)
-        style_size = self.recipe.data.style_size
         styles = [self._style_crop(int(entry)) for entry in entries]
         codes = encoder(self._float(_stack(styles)))
         top = [np.full((size, size, 3), 255, np.uint8)]
