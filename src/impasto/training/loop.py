@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from impasto.errors import TrainingError
+from impasto.errors import TrainingError, UnknownName
 from impasto.progress import OnProgress, Progress, silent
 from impasto.runtime.engine import usable_cores
 from impasto.training.checkpoint import (
@@ -130,8 +130,14 @@ def run(
         )
     modules = task.modules
     parameters = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
+    for name in recipe.optim.rates:
+        if name not in modules:
+            raise UnknownName("network in optim.rates", name, modules)
     optimizer = torch.optim.AdamW(
-        parameters, lr=recipe.optim.lr, betas=recipe.optim.betas, weight_decay=recipe.optim.weight_decay
+        [{"params": list(m.parameters()), "pace": recipe.optim.rates.get(n, 1.0)} for n, m in modules.items()],
+        lr=recipe.optim.lr,
+        betas=recipe.optim.betas,
+        weight_decay=recipe.optim.weight_decay,
     )
     average = {name: copy.deepcopy(module).requires_grad_(False).eval() for name, module in modules.items()}
     step = 0
@@ -157,7 +163,7 @@ def run(
             if step >= last or stopped():
                 break
             for options in optimizer.param_groups:
-                options["lr"] = rate(recipe.optim, step, recipe.steps)
+                options["lr"] = rate(recipe.optim, step, recipe.steps) * options["pace"]
             optimizer.zero_grad(set_to_none=True)
             with torch.autocast(task.device.type, torch.bfloat16, enabled=autocast):
                 loss, parts = task.loss("all", batch, step)

@@ -87,6 +87,7 @@ class StyleLossTable(_Table):
     range: float = Field(default=1.0, ge=0, description="penalty on colours outside 0..1")
     identity: float = Field(default=2.0, ge=0, description="a photo in its own manner is the photo: mean abs error")
     hint: float = Field(default=0.5, ge=0, description="the style code must tell the feature channels' energies")
+    centre: float = Field(default=1.0, ge=0, description="codes of a batch average to 0: what all share is not style")
     identity_every: int = Field(default=8, ge=1, description="one picture in so many is used for it")
     features: Literal["vgg16", "vgg19"] = "vgg16"
 
@@ -105,6 +106,7 @@ class OptimTable(_Table):
     lr: float = Field(default=1e-3, gt=0)
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = Field(default=0.0, ge=0)
+    rates: dict[str, float] = Field(default={}, description="network -> multiple of lr, 1 where it is not named")
     warmup: int = Field(default=200, ge=0, description="steps")
     decay: Literal["cosine", "step", "constant"] = "cosine"
     final: float = Field(default=0.02, ge=0, le=1)

@@ -18,6 +18,29 @@ _LINEAR_X2 = (
 )
 
 
+class SlowLinear(nn.Module):
+    """A linear layer that learns at a tenth of the rate: y = rate (W x + b), with W as much larger at the start.
+
+    A layer that steers others moves all of a picture at once. Karras et al. 2019 (StyleGAN, section 2) slow their
+    mapping network down in the same way; at the full rate all styles drift together faster than they part.
+
+    Args:
+        inputs, outputs: features.
+        std: of the effective weights at the start; the bias starts at 0.
+        rate: what the optimiser's steps are multiplied by.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, std: float, rate: float = 0.1) -> None:
+        super().__init__()
+        self.rate = rate
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) * (std / rate))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[N,I] -> [N,O]``."""
+        return F.linear(x, self.weight * self.rate, self.bias * self.rate)
+
+
 class ModulatedConv(nn.Module):
     """A 3x3 convolution steered by a style vector.
 
@@ -45,11 +68,8 @@ class ModulatedConv(nn.Module):
         self.stride, self.norm, self.gain = stride, norm, gain
         self._frozen: tuple[Tensor, Tensor] | None = None
         self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3) * (inputs * 9) ** -0.5)
-        self.scale = nn.Linear(style, inputs)
-        self.affine = nn.Linear(style, 2 * outputs)
-        for layer in (self.scale, self.affine):
-            nn.init.normal_(layer.weight, std=0.4 * style**-0.5)
-            nn.init.zeros_(layer.bias)
+        self.scale = SlowLinear(style, inputs, std=0.3 * style**-0.5)
+        self.affine = SlowLinear(style, 2 * outputs, std=0.3 * style**-0.5)
 
     def kernel(self) -> Tensor:
         """The kernel that is convolved: [O',I,3,3]."""
@@ -133,39 +153,31 @@ def channel_stats(x: Tensor) -> Tensor:
     return torch.cat((mean, deviation), dim=1)
 
 
-class RunningNorm(nn.Module):
-    """Mean 0 and deviation 1 of every feature over the data, by running statistics. ``[N,D] -> [N,D]``.
+class FixedNorm(nn.Module):
+    """Gives every feature mean 0 and deviation 1 over the data, as it was before training. ``[N,D] -> [N,D]``.
 
-    Batch normalisation (Ioffe and Szegedy 2015) that divides by the running statistics in training too, as it will be
-    used: it holds for batches of any size, and nothing leaks from one picture of a batch to another. Without it the
-    vectors that describe different paintings are nearly parallel, and what follows hardly tells them apart.
-
-    Args:
-        features: D.
-        momentum: weight of a new batch once the first few have been averaged.
+    Data-dependent initialisation (Salimans and Kingma 2016): measured once with ``calibrate``, constant from then on.
+    Without it the vectors that describe different paintings are nearly parallel (mean cosine 0.75 after 10,000
+    pictures) and the painter hardly tells them apart. Running statistics do not do: they lag behind the weights, and
+    do not belong to the averaged ones.
     """
 
     mean: Tensor
-    variance: Tensor
-    count: Tensor
+    deviation: Tensor
 
-    def __init__(self, features: int, momentum: float = 0.01) -> None:
+    def __init__(self, features: int) -> None:
         super().__init__()
-        self.momentum = momentum
         self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("variance", torch.ones(features))
-        self.register_buffer("count", torch.zeros(()))
+        self.register_buffer("deviation", torch.ones(features))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.float()
-        if self.training:
-            self._update(x.detach())
-        return (x - self.mean) * torch.rsqrt(self.variance + 1e-6)
+        return (x.float() - self.mean) / self.deviation
 
     @torch.no_grad()
-    def _update(self, x: Tensor) -> None:
-        self.count += 1
-        weight = torch.clamp(1 / self.count, min=self.momentum)
-        # Spread around the running mean: right for a batch of one as well.
-        self.mean.lerp_(x.mean(0), weight)
-        self.variance.lerp_((x - self.mean).square().mean(0) if self.count > 1 else x.var(0, correction=0), weight)
+    def calibrate(self, x: Tensor) -> Tensor:
+        """Measure ``x`` [N,D], N at least 2, and give back its normalised form."""
+        deviation, mean = torch.std_mean(x.float(), dim=0)
+        self.mean.copy_(mean)
+        # A feature that never moves stays silent rather than blow up its noise.
+        self.deviation.copy_(deviation.clamp_min(1e-3 * float(deviation.mean()) + 1e-8))
+        return self.forward(x)

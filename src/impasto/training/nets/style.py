@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import torch
@@ -9,7 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from impasto.training.nets.blocks import ModulatedConv, ModulatedResidual, ModulatedUp, Norm, RunningNorm, channel_stats
+from impasto.training.nets.blocks import (
+    FixedNorm,
+    ModulatedConv,
+    ModulatedResidual,
+    ModulatedUp,
+    Norm,
+    SlowLinear,
+    channel_stats,
+)
 
 FLOOR = 0.05
 """The least deviation a photo's channel is divided by: a nearly flat photo is not blown up to noise."""
@@ -28,10 +37,10 @@ class StyleSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["anystyle"] = "anystyle"
-    fine: int = Field(default=48, ge=8, le=256, description="channels at 1/4 of the size")
-    coarse: int = Field(default=96, ge=8, le=512, description="channels at 1/8 of the size")
+    fine: int = Field(default=32, ge=8, le=256, description="channels at 1/4 of the size")
+    coarse: int = Field(default=80, ge=8, le=512, description="channels at 1/8 of the size")
     half: int = Field(default=16, ge=4, le=128, description="channels at 1/2 of the size")
-    blocks: int = Field(default=4, ge=1, le=16, description="residual blocks at 1/8 of the size")
+    blocks: int = Field(default=5, ge=1, le=16, description="residual blocks at 1/8 of the size")
     norm: Norm = Field(default="demod", description="demod (tiles are exact) or instance (for comparison)")
     code: int = Field(default=128, ge=8, le=1024, description="length of the learnt part of a style code")
     hidden: int = Field(default=128, ge=8, le=1024, description="width of the mapping from code to modulation")
@@ -69,12 +78,13 @@ class Painter(nn.Module):
         super().__init__()
         self.spec = spec
         n, s = spec.norm, spec.hidden
+        # Variance kept, so that styles differ from the first step on.
         self.mapping = nn.Sequential(
-            nn.Linear(spec.code_size, s), nn.LeakyReLU(0.2), nn.Linear(s, s), nn.LeakyReLU(0.2)
+            SlowLinear(spec.code_size, s, std=(2 / 1.04 / spec.code_size) ** 0.5),
+            nn.LeakyReLU(0.2),
+            SlowLinear(s, s, std=(2 / 1.04 / s) ** 0.5),
+            nn.LeakyReLU(0.2),
         )
-        for layer in self.mapping:
-            if isinstance(layer, nn.Linear):  # variance kept, so that styles differ from the first step on
-                nn.init.kaiming_normal_(layer.weight, a=0.2)
         self.look = nn.Conv2d(48, spec.fine, 3, padding=1)
         self.down = ModulatedConv(spec.fine, spec.coarse, s, stride=2, norm=n)
         self.blocks = nn.ModuleList(ModulatedResidual(spec.coarse, s, n) for _ in range(spec.blocks))
@@ -86,17 +96,14 @@ class Painter(nn.Module):
         # Colours are brought to the size that the learnt part of a code has.
         self.register_buffer("typical", torch.tensor([0.0] * spec.code + [0.45] * 3 + [0.2] * 3), persistent=False)
         self.register_buffer("spread", torch.tensor([1.0] * spec.code + [0.2] * 3 + [0.08] * 3), persistent=False)
-        self.gate = nn.Linear(s, 1)
-        nn.init.zeros_(self.gate.weight)
-        nn.init.zeros_(self.gate.bias)
+        self.gate = SlowLinear(s, 1, std=0.0)
 
     def forward(self, photo: Tensor, photo_stats: Tensor, code: Tensor) -> Tensor:
         return self.raw(photo, photo_stats, code).clamp(0, 1)
 
     def raw(self, photo: Tensor, photo_stats: Tensor, code: Tensor) -> Tensor:
         """Before the clamp to 0..1 (what training wants: a clamped pixel has no gradient)."""
-        # Normalised, as the code's learnt part is: no code can blow the modulation up.
-        style = F.layer_norm(self.mapping((code - self.typical) / self.spread), (self.spec.hidden,))
+        style = self.mapping((code - self.typical) / self.spread)
         mean, std = photo_stats[:, :3, None, None], photo_stats[:, 3:, None, None]
         x = (photo - mean) / std.clamp_min(FLOOR)
         fine = F.relu(self.look(F.pixel_unshuffle(x.clamp(-REACH, REACH), 4)))  # [N,fine,H/4,W/4]
@@ -128,20 +135,29 @@ class StyleEncoder(nn.Module):
         self.conv2 = nn.Conv2d(a, b, 3, stride=2, padding=1)
         self.conv3 = nn.Conv2d(b, b, 3, padding=1)
         self.conv4 = nn.Conv2d(b, c, 3, stride=2, padding=1)
-        self.norm = RunningNorm(2 * (a + b + c))
+        self.norm = FixedNorm(2 * (a + b + c))
         self.head = nn.Sequential(nn.Linear(2 * (a + b + c), 256), nn.LeakyReLU(0.2), nn.Linear(256, spec.code))
-        self.whiten = RunningNorm(spec.code)
+        self.whiten = FixedNorm(spec.code)
 
     def forward(self, style: Tensor) -> Tensor:
-        colours = channel_stats(style)
+        learnt = self.head(self.norm(self.statistics(style)))
+        return torch.cat((self.whiten(learnt), channel_stats(style)), 1)
+
+    def statistics(self, style: Tensor) -> Tensor:
+        """Channel means and deviations at all depths: [N,3,h,w] -> float32 [N,2(a+b+c)]."""
         x = F.relu(self.conv1(F.pixel_unshuffle(style * 2 - 1, 4)))  # [N,a,h/4,w/4]
         stats = [channel_stats(x)]
         x = F.relu(self.conv3(F.relu(self.conv2(x))))  # [N,b,h/8,w/8]
         stats.append(channel_stats(x))
         x = F.relu(self.conv4(x))  # [N,c,h/16,w/16]
         stats.append(channel_stats(x))
-        learnt = self.head(self.norm(torch.cat(stats, 1)))
-        return torch.cat((self.whiten(learnt), colours), 1)
+        return torch.cat(stats, 1)
+
+    @torch.no_grad()
+    def calibrate(self, styles: Iterable[Tensor]) -> None:
+        """Measure the norms on batches of paintings [N,3,h,w], before training."""
+        statistics = torch.cat([self.statistics(batch) for batch in styles])
+        self.whiten.calibrate(self.head(self.norm.calibrate(statistics)))
 
 
 class StyleHint(nn.Module):
@@ -154,9 +170,13 @@ class StyleHint(nn.Module):
     def __init__(self, spec: StyleSpec, channels: int) -> None:
         super().__init__()
         self.guess = nn.Linear(spec.code_size, channels)
-        self.norm = RunningNorm(channels)
+        self.norm = FixedNorm(channels)
 
     def forward(self, code: Tensor, energies: Tensor) -> Tensor:
         """Mean squared error of the guess. ``code`` [N,D], ``energies`` [N,K]: mean squared feature per channel."""
-        target = self.norm(torch.log(energies + 1e-3 * energies.mean(1, keepdim=True) + 1e-12)).clamp(-4, 4)
-        return F.mse_loss(self.guess(code).float(), target)
+        return F.mse_loss(self.guess(code).float(), self.norm(self.scale(energies)).clamp(-4, 4))
+
+    @staticmethod
+    def scale(energies: Tensor) -> Tensor:
+        """Energies span decades, so their logarithm is guessed."""
+        return torch.log(energies + 1e-3 * energies.mean(1, keepdim=True) + 1e-12)

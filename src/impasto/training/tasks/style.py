@@ -21,8 +21,9 @@ from impasto.progress import OnProgress, silent
 from impasto.training.data import Box, EndlessSampler, ImageFolder, Pixels, pattern_weights, random_square
 from impasto.training.losses import perceptual
 from impasto.training.nets import NETS
+from impasto.training.nets.blocks import channel_stats
 from impasto.training.nets.features import cache_folder, load_vgg
-from impasto.training.nets.style import Painter, StyleHint
+from impasto.training.nets.style import Painter, StyleEncoder, StyleHint
 from impasto.training.recipe import StyleRecipe
 
 
@@ -31,7 +32,6 @@ class StyleBatch:
     """One step's pictures, uint8 and on the CPU."""
 
     photos: Tensor  # [N,3,c,c]
-    photo_stats: Tensor  # float32 [N,6], of the whole photos
     styles: Tensor  # [N,3,s,s]
     entries: list[int]  # which kept style crop each is
     selves: Tensor  # [K,3,s,s]: the first K photos as if they were paintings
@@ -118,12 +118,14 @@ def _tables(folder: Path, layout: Mapping[str, _Layout]) -> dict[str, NDArray[An
 
 
 def _open_tables(folder: Path, layout: Mapping[str, _Layout]) -> dict[str, NDArray[Any]]:
-    tables: dict[str, NDArray[Any]] = {
-        name: np.lib.format.open_memmap(folder / f"{name}.npy", mode="r+") for name in layout
-    }
+    tables: dict[str, NDArray[Any]] = {}
     for name, (dtype, shape) in layout.items():
-        if tables[name].shape != shape or tables[name].dtype != dtype:
-            raise ValueError(f"{name}.npy is of another shape")
+        path = folder / f"{name}.npy"
+        # To write, numpy would open a file that is cut short as well, and fill it up; to read, it refuses.
+        found = np.lib.format.open_memmap(path, mode="r")
+        if found.shape != shape or found.dtype != dtype:
+            raise ValueError(f"{path.name} is of another shape")
+        tables[name] = np.lib.format.open_memmap(path, mode="r+")
     return tables
 
 
@@ -176,6 +178,7 @@ class StyleTask:
             [w * (w + 1) // 2 for w in widths.values()],
             data.style_size,
         )
+        self._calibrate()
 
     # Data -----------------------------------------------------------------------------------------------------------
 
@@ -211,13 +214,12 @@ class StyleTask:
         stage, seen = recipe.stage(step), recipe.images_seen(step)
         rng = np.random.default_rng((recipe.seed, 3, step))
         selves = max(1, stage.batch // recipe.loss.identity_every) if recipe.loss.identity else 0
-        photos, stats, own = [], [], []
+        photos, own = [], []
         for k in range(stage.batch):
             index = self._photo_order[seen + k]
             box = self._photo_box(index, rng, stage.crop)
             flip = -1 if rng.random() < 0.5 else 1
             photos.append(self.photos.crop(index, box, stage.crop)[:, ::flip])
-            stats.append(self.photos.stats(index))
             if k < selves:
                 height, width = self.photos.pixels(index).shape[:2]
                 # At the zoom that the crop has, so that code and picture speak of the same scale.
@@ -229,11 +231,23 @@ class StyleTask:
         size = recipe.data.style_size
         return StyleBatch(
             _stack(photos),
-            torch.from_numpy(np.stack(stats)),
             _stack(styles),
             entries,
             _stack(own) if own else torch.empty(0, 3, size, size, dtype=torch.uint8),
         )
+
+    def _calibrate(self, count: int = 256, part: int = 16) -> None:
+        """Measure the norms of fresh networks on the first ``count`` style crops."""
+        encoder = self.modules["encoder"]
+        assert isinstance(encoder, StyleEncoder)
+        entries = [self._style_order[k] for k in range(count)]
+        parts = [entries[i : i + part] for i in range(0, count, part)]
+        crops = [self._float(_stack([self._stats.crop(e, self._style_crop) for e in chosen])) for chosen in parts]
+        encoder.calibrate(crops)
+        hint = self.modules.get("hint")
+        if isinstance(hint, StyleHint):
+            batches = [self._gram_targets(chosen, styles) for chosen, styles in zip(parts, crops, strict=True)]
+            hint.norm.calibrate(hint.scale(torch.cat([_energies(targets) for targets in batches])))
 
     def remarks(self) -> list[str]:
         """What a person should know before the run starts, a sentence each."""
@@ -250,26 +264,29 @@ class StyleTask:
     def _float(self, pixels: Tensor) -> Tensor:
         return pixels.to(self.device).contiguous(memory_format=torch.channels_last).float().div_(255)
 
-    def _targets(self, batch: StyleBatch, styles: Tensor) -> list[Tensor]:
-        missing = self._stats.missing(batch.entries)
+    def _gram_targets(self, entries: list[int], styles: Tensor) -> list[Tensor]:
+        """Gram vectors [N,K_l] of style crops, one per layer; computed where they are not kept yet."""
+        missing = self._stats.missing(entries)
         if missing:
             with torch.no_grad():
                 features = self.vgg(styles[missing])
                 vectors = [perceptual.gram_vector(features[layer].float()) for layer in self.recipe.loss.style_layers]
             for row, i in enumerate(missing):
-                self._stats.put(batch.entries[i], [v[row] for v in vectors])
-        return self._stats.get(batch.entries, self.device)
+                self._stats.put(entries[i], [v[row] for v in vectors])
+        return self._stats.get(entries, self.device)
 
     def loss(self, turn: str, batch: StyleBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss to descend, and the figures to log."""
         weights = self.recipe.loss
         photos, styles, selves = (self._float(p) for p in (batch.photos, batch.styles, batch.selves))
-        stats = batch.photo_stats.to(self.device)
+        # A crop is a photo of its own. With the whole photo's statistics a bright crop would still have to reach the
+        # painting's mean and contrast within itself, and stripes appear.
+        stats = channel_stats(photos)
         count, own = len(photos), len(selves)
-        targets = self._targets(batch, styles)
+        targets = self._gram_targets(batch.entries, styles)
 
         codes = self.modules["encoder"](torch.cat((styles, selves)))
-        if own:  # a photo's own colours are those of the whole photo
+        if own:  # a photo's own colours are those that the painter is told
             codes = torch.cat((codes[:count], torch.cat((codes[count:, :-6], stats[:own]), 1)))
         painter = self.modules["painter"]
         assert isinstance(painter, Painter)
@@ -303,9 +320,12 @@ class StyleTask:
                 deviation - codes[:count, -3:]
             ).abs().mean()
             total = total + weights.moments * figures["moments"]
+        if weights.centre:
+            learnt = codes[:count, :-6]
+            figures["centre"] = learnt.mean(0).square().mean() + 0.05 * learnt.square().mean()
+            total = total + weights.centre * figures["centre"]
         if weights.hint:
-            energies = [perceptual.channel_energies(target) / target.norm(dim=1, keepdim=True) for target in targets]
-            figures["hint"] = self.modules["hint"](codes[:count], torch.cat(energies, 1))
+            figures["hint"] = self.modules["hint"](codes[:count], _energies(targets))
             total = total + weights.hint * figures["hint"]
         if own:
             figures["identity"] = (mirrored - photos[:own]).abs().mean()
@@ -343,6 +363,11 @@ class StyleTask:
             painted = painter(x, stats, codes).clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
             rows.append(np.concatenate([photo, *painted], 1))
         return np.concatenate(rows, 0)
+
+
+def _energies(targets: list[Tensor]) -> Tensor:
+    """Channel energies of all layers, each relative to its layer's Gram norm: [N,K]."""
+    return torch.cat([perceptual.channel_energies(t) / t.norm(dim=1, keepdim=True) for t in targets], 1)
 
 
 def _fit(pixels: Pixels, size: int) -> Pixels:
