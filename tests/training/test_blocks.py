@@ -8,16 +8,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from impasto.training.nets.blocks import ModulatedConv, ModulatedResidual, ModulatedUp, channel_stats
+from impasto.training.nets.blocks import (
+    FixedNorm,
+    ModulatedConv,
+    ModulatedResidual,
+    ModulatedUp,
+    PatchConv,
+    SlowLinear,
+    channel_stats,
+)
 
 STYLE = 6
 
 
 def excited(module: nn.Module) -> nn.Module:
     """With modulation strong enough to be seen, as after training."""
-    for name, value in module.named_parameters():
-        if "scale" in name or "affine" in name:
-            nn.init.normal_(value, std=0.4)
+    for part in module.modules():
+        if isinstance(part, SlowLinear):
+            nn.init.normal_(part.weight, std=0.4 / part.rate)
+            nn.init.normal_(part.bias, std=0.4 / part.rate)
     return module
 
 
@@ -125,7 +134,8 @@ def test_freezing_changes_no_number_and_thawing_lets_it_learn(make: Callable[[],
     x, style = inputs(5)
     before = conv(x, style)
     conv.freeze()
-    assert torch.equal(conv(x, style), before)
+    torch.testing.assert_close(conv(x, style), before, rtol=1e-6, atol=1e-6)
+    before = conv(x, style)
     with torch.no_grad():
         conv.weight.mul_(-2)
     assert torch.equal(conv(x, style), before), "held as constants"
@@ -179,6 +189,51 @@ def test_bfloat16_stays_close() -> None:
         rough = conv(x, style)
     assert rough.dtype == torch.bfloat16
     assert float((rough.float() - exact).abs().max()) < 0.05 * float(exact.abs().max())
+
+
+@torch.no_grad()
+def test_patches_folded_for_an_export_are_the_same_convolution() -> None:
+    conv = PatchConv(7)
+    x = torch.randn(2, 3, 24, 32)
+    before = conv(x)
+    assert before.shape == (2, 7, 6, 8)
+    assert torch.equal(before, F.conv2d(F.pixel_unshuffle(x, 4), conv.weight, conv.bias, padding=1))
+    conv.freeze()
+    torch.testing.assert_close(conv(x), before, rtol=1e-5, atol=1e-5)
+    conv.weight.zero_()
+    torch.testing.assert_close(conv(x), before, rtol=1e-5, atol=1e-5)
+    conv.thaw()
+    assert float((conv(x) - conv.get_parameter("bias")[:, None, None]).abs().max()) == 0
+    assert set(conv.state_dict()) == {"weight", "bias"}
+
+
+def test_slow_linear_moves_a_tenth_as_far() -> None:
+    slow, plain = SlowLinear(50, 40, std=0.3), nn.Linear(50, 40)
+    assert float((slow(torch.eye(50)) - slow(torch.zeros(1, 50))).std().detach()) == pytest.approx(0.3, rel=0.1)
+    assert float(slow(torch.zeros(1, 50)).abs().max().detach()) == 0
+    x, moved = torch.randn(8, 50), []
+    for layer in (slow, plain):
+        optimizer = torch.optim.Adam(layer.parameters(), lr=1e-3)
+        before = layer(x).detach()
+        layer(x).sum().backward()
+        optimizer.step()
+        moved.append(float((layer(x).detach() - before).abs().mean()))
+    assert moved[0] == pytest.approx(moved[1] / 10, rel=0.01)
+
+
+def test_fixed_norm() -> None:
+    norm = FixedNorm(4)
+    x = torch.randn(100, 4) * torch.tensor([1.0, 50.0, 0.01, 0.0]) + torch.tensor([0.0, 7.0, -3.0, 2.0])
+    assert torch.equal(norm(x), x), "nothing before it is measured"
+    found = norm.calibrate(x)
+    assert torch.equal(norm(x), found)
+    torch.testing.assert_close(found.mean(0), torch.zeros(4), rtol=0, atol=1e-3)
+    torch.testing.assert_close(found[:, :2].std(0), torch.ones(2), rtol=0, atol=1e-3)
+    assert float(found[:, 3].abs().max()) < 1e-3, "what never moves is not blown up"
+    other = FixedNorm(4)
+    other.load_state_dict(norm.state_dict())
+    assert torch.equal(other.train()(x * 9), norm.eval()(x * 9)), "constant from then on, in training too"
+    torch.testing.assert_close(norm(x * 9), (x.double() * 9 - norm.mean) / norm.deviation, check_dtype=False)
 
 
 def test_channel_stats_against_numpy() -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from impasto.errors import TrainingError
+from impasto.errors import TrainingError, UnknownName
 from impasto.progress import Progress
 from impasto.training import checkpoint, loop
 from impasto.training.checkpoint import load_checkpoint
@@ -337,6 +337,23 @@ def test_the_rate_reaches_the_optimizer(tmp_path: Path) -> None:
     moved = (task.modules["line"].get_parameter("weight").detach() - before).abs()
     assert moved.flatten().tolist() == pytest.approx([0.01] * 3, rel=1e-3)
     assert figures(tmp_path / "run")[0]["lr"] == pytest.approx(0.01)
+
+
+def test_a_network_may_learn_at_a_pace_of_its_own(tmp_path: Path) -> None:
+    moved = {}
+    for name, rates in (("whole", {}), ("tenth", {"line": 0.1})):
+        recipe = recipe_of(tmp_path, optim={"lr": 0.1, "rates": rates})
+        task = ToyTask(recipe)
+        before = task.modules["line"].get_parameter("weight").detach().clone()
+        run(task, Journal(tmp_path / name), stop_at=1)
+        moved[name] = task.modules["line"].get_parameter("weight").detach() - before
+        run(ToyTask(recipe), Journal(tmp_path / name), resume=True)
+        run(ToyTask(recipe), Journal(tmp_path / f"{name} at once"))
+        assert_same(tmp_path / name, tmp_path / f"{name} at once")
+    torch.testing.assert_close(moved["tenth"], 0.1 * moved["whole"], rtol=1e-3, atol=1e-6)
+    with pytest.raises(UnknownName, match=r"no network in optim\.rates called 'lien': did you mean 'line'"):
+        run(ToyTask(recipe_of(tmp_path, optim={"rates": {"lien": 0.1}})), Journal(tmp_path / "wrong"))
+    assert not (tmp_path / "wrong").exists()
 
 
 def test_gradients_are_clipped(tmp_path: Path) -> None:

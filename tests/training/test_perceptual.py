@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from impasto.training.losses.perceptual import (
+    channel_energies,
     channel_normalised,
     content_loss,
     gram,
@@ -194,6 +195,14 @@ def test_gram_by_hand() -> None:
     expected = torch.tensor([[[2.5, 0.5], [0.5, 5.0]]])
     torch.testing.assert_close(gram(features), expected)
     torch.testing.assert_close(gram_vector(features), torch.tensor([[2.5, 0.5 * math.sqrt(2), 5.0]]))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 7, 64, 512])
+def test_channel_energies_are_the_diagonal(channels: int) -> None:
+    a, _ = pair((2, channels, 3, 2))
+    found = channel_energies(gram_vector(a))
+    assert found.shape == (2, channels)
+    torch.testing.assert_close(found, a.square().mean((2, 3)))
 
 
 @pytest.mark.parametrize("channels", [1, 2, 7])

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from impasto.training.nets import NETS
-from impasto.training.nets.blocks import channel_stats
-from impasto.training.nets.style import FLOOR, Painter, StyleEncoder, StyleSpec
+from impasto.training.nets.blocks import SlowLinear, channel_stats
+from impasto.training.nets.style import FLOOR, Painter, StyleEncoder, StyleHint, StyleSpec
 from training.support import tiny_spec
 
 
@@ -17,11 +17,12 @@ def painter(norm: str = "demod", **changes: Any) -> Painter:
     """With every parameter drawn anew, so that nothing is hidden behind an initial zero."""
     torch.manual_seed(1)
     net = Painter(tiny_spec(norm=norm, **changes)).eval().requires_grad_(False)
-    for name, value in net.named_parameters():
-        if name.endswith("bias") or name.startswith("gate"):
-            value.normal_(std=0.3)
-        if "scale" in name or "affine" in name:
-            value.normal_(std=0.2)
+    for module in net.modules():
+        if isinstance(module, SlowLinear):
+            module.weight.normal_(std=0.2 / module.rate)
+            module.bias.normal_(std=0.2 / module.rate)
+        elif isinstance(module, nn.Conv2d):
+            nn.init.normal_(module.get_parameter("bias"), std=0.3)
     return net
 
 
@@ -109,9 +110,9 @@ def silence(net: Painter, gate: float) -> None:
     """No strokes, and a gate that is the same everywhere."""
     net.up1.affine.weight.zero_()
     net.up1.affine.bias.zero_()
-    net.up1.affine.bias[:4] = -1  # the gain is 1 + this
+    net.up1.affine.bias[:4] = -1 / net.up1.affine.rate  # the gain is 1 + this
     net.gate.weight.zero_()
-    net.gate.bias.fill_(gate)
+    net.gate.bias.fill_(gate / net.gate.rate)
 
 
 def test_without_strokes_it_is_colour_transfer() -> None:
@@ -190,9 +191,40 @@ def test_a_code_ends_with_the_paintings_colours(size: tuple[int, int]) -> None:
     pixels = style.double().flatten(2)
     torch.testing.assert_close(code[:, -6:-3].double(), pixels.mean(2), rtol=0, atol=1e-5)
     torch.testing.assert_close(code[:, -3:].double(), pixels.std(2, correction=0), rtol=0, atol=1e-4)
-    learnt = code[:, :-6]
-    torch.testing.assert_close(learnt.mean(1), torch.zeros(3), rtol=0, atol=1e-5)
-    torch.testing.assert_close(learnt.std(1, correction=0), torch.ones(3), rtol=0, atol=1e-2)
+
+
+def test_calibration_makes_codes_differ() -> None:
+    """Over the paintings that it was measured on every learnt number has mean 0 and deviation 1."""
+    net = encoder()
+    styles = torch.cat([smooth(1, 64, 64, seed=k) * (0.3 + 0.05 * k) for k in range(12)])
+    before = net(styles)[:, :-6]
+    net.calibrate([styles[:5], styles[5:]])
+    learnt = net(styles)[:, :-6]
+    torch.testing.assert_close(learnt.mean(0), torch.zeros(8), rtol=0, atol=1e-4)
+    torch.testing.assert_close(learnt.std(0), torch.ones(8), rtol=0, atol=1e-3)
+    assert float(before.std(0).mean()) < 0.5, "without it they are nearly parallel"
+    again = StyleEncoder(tiny_spec()).eval()
+    again.load_state_dict(net.state_dict())
+    assert torch.equal(again(styles), net(styles)), "what was measured is kept with the weights"
+
+
+def test_the_hint_is_low_where_a_code_tells_the_energies() -> None:
+    torch.manual_seed(0)
+    hint = StyleHint(tiny_spec(), 20)
+    energies = torch.rand(64, 20).exp() * torch.logspace(-3, 0, 20)
+    hint.norm.calibrate(hint.scale(energies))
+    target = hint.norm(hint.scale(energies))
+    torch.testing.assert_close(target.mean(0), torch.zeros(20), rtol=0, atol=1e-4)
+    with torch.no_grad():
+        hint.guess.weight.zero_()
+        hint.guess.bias.zero_()
+        assert float(hint(codes(64), energies)) == pytest.approx(1, abs=0.05), "knowing nothing costs the variance"
+        hint.guess.weight[:14] = torch.eye(14)
+        telling = torch.zeros(64, 14)
+        telling[:] = target[:, :14]
+        rest = float(target[:, 14:].square().mean()) * 6 / 20
+        assert float(hint(telling, energies)) == pytest.approx(rest, abs=0.01)
+    assert float(hint.scale(torch.zeros(1, 20)).isfinite().all())
 
 
 def test_codes_do_not_depend_on_their_neighbours() -> None:
@@ -215,7 +247,7 @@ def test_a_code_is_about_strokes_not_places() -> None:
 
 def test_spec() -> None:
     assert StyleSpec().code_size == 134
-    assert StyleSpec().receptive_field == 8 * (2 * 4 + 2) + 12 + 10
+    assert StyleSpec(blocks=4).receptive_field == 8 * (2 * 4 + 2) + 12 + 10
     for wrong in ({"fine": 4}, {"blocks": 0}, {"norm": "batch"}, {"eyes": (8, 8)}, {"eyes": (8, 8, 0)}, {"fin": 8}):
         with pytest.raises(ValidationError):
             StyleSpec.model_validate(wrong)
