@@ -36,7 +36,7 @@ from impasto.runtime.style import StyleModel
 from impasto.training.checkpoint import load_checkpoint, restore_modules
 from impasto.training.journal import Journal
 from impasto.training.nets import NETS
-from impasto.training.nets.blocks import ModulatedConv
+from impasto.training.nets.blocks import ModulatedConv, PatchConv
 from impasto.training.recipe import StyleRecipe
 
 PARITY = 1e-3
@@ -189,10 +189,10 @@ def _strip(model: Any) -> None:
 
 
 class frozen:  # noqa: N801 (a context manager, used as a word)
-    """While it lasts, modulated convolutions hold their folded kernels as constants."""
+    """While it lasts, convolutions hold their folded kernels as constants."""
 
     def __init__(self, module: nn.Module) -> None:
-        self._convs = [m for m in module.modules() if isinstance(m, ModulatedConv)]
+        self._convs = [m for m in module.modules() if isinstance(m, (ModulatedConv, PatchConv))]
 
     def __enter__(self) -> None:
         for conv in self._convs:
@@ -225,9 +225,9 @@ def _parity(encoder: nn.Module, painter: nn.Module, eye: bytes, brush: bytes) ->
             stats = _stats(photo)
             painted = painter(photo, stats, code)
         got = ours.run({"style": style.numpy()})["code"]
-        worst["encoder"] = max(worst["encoder"], float(np.abs(got - code.numpy()).max()))
+        worst["encoder"] = _worse(worst["encoder"], got - code.numpy())
         out = theirs.run({"photo": photo.numpy(), "photo_stats": stats.numpy(), "code": code.numpy()})["painted"]
-        worst["painter"] = max(worst["painter"], float(np.abs(out - painted.numpy()).max()))
+        worst["painter"] = _worse(worst["painter"], out - painted.numpy())
     for name, difference in worst.items():
         if not difference < PARITY:
             raise TrainingError(
@@ -235,6 +235,11 @@ def _parity(encoder: nn.Module, painter: nn.Module, eye: bytes, brush: bytes) ->
                 "nothing was written, report this with the recipe."
             )
     return worst["painter"], worst["encoder"]
+
+
+def _worse(before: float, difference: NDArray[np.float32]) -> float:
+    # Not Python's max(): that would pass over what is not a number.
+    return float(np.maximum(before, np.abs(difference).max()))
 
 
 def _graphs(recipe: StyleRecipe) -> dict[str, GraphSpec]:
@@ -262,7 +267,7 @@ def _graphs(recipe: StyleRecipe) -> dict[str, GraphSpec]:
                 code,
             ),
             outputs=(TensorSpec(name="painted", shape=(1, 3, "H", "W"), range=(0, 1), meaning="painted photo, RGB"),),
-            minimum=16,
+            minimum=24,
             multiple=8,
             receptive_field=recipe.net.receptive_field,
         ),

@@ -16,6 +16,7 @@ from impasto.training.nets.blocks import (
     ModulatedResidual,
     ModulatedUp,
     Norm,
+    PatchConv,
     SlowLinear,
     channel_stats,
 )
@@ -29,6 +30,10 @@ _Width = Annotated[int, Field(ge=1, le=1024)]
 
 REACH = 4.0
 """Strokes lie within so many deviations of the style's mean colour, and the network sees the photo within as many."""
+
+
+MARGIN = 16
+"""Pixels that a photo is mirrored outwards by before it is painted; a multiple of 8."""
 
 
 class StyleSpec(BaseModel):
@@ -64,7 +69,7 @@ class StyleSpec(BaseModel):
 class Painter(nn.Module):
     """Paints a photo in the manner that a style code says.
 
-    photo [N,3,H,W] RGB 0..1 (H, W multiples of 8), photo_stats [N,6], code [N,D] -> painted [N,3,H,W] RGB 0..1.
+    photo [N,3,H,W] RGB 0..1 (H, W multiples of 8, above 16), photo_stats [N,6], code [N,D] -> painted [N,3,H,W] RGB 0..1.
 
     The photo is standardised by its own mean and deviation and the result is given the style's: with the convolutions
     silent this is the colour transfer of Reinhard et al. 2001, and all the network learns is the strokes. A gate per
@@ -85,7 +90,7 @@ class Painter(nn.Module):
             SlowLinear(s, s, std=(2 / 1.04 / s) ** 0.5),
             nn.LeakyReLU(0.2),
         )
-        self.look = nn.Conv2d(48, spec.fine, 3, padding=1)
+        self.look = PatchConv(spec.fine)
         self.down = ModulatedConv(spec.fine, spec.coarse, s, stride=2, norm=n)
         self.blocks = nn.ModuleList(ModulatedResidual(spec.coarse, s, n) for _ in range(spec.blocks))
         self.up4 = ModulatedUp(spec.coarse, spec.fine, s, norm=n)
@@ -105,8 +110,11 @@ class Painter(nn.Module):
         """Before the clamp to 0..1 (what training wants: a clamped pixel has no gradient)."""
         style = self.mapping((code - self.typical) / self.spread)
         mean, std = photo_stats[:, :3, None, None], photo_stats[:, 3:, None, None]
+        # Mirrored outwards and cut back at the end: convolutions pad with zeros, and a border that they can see is a
+        # place where a network paints what it likes.
+        photo = F.pad(photo, (MARGIN,) * 4, mode="reflect")
         x = (photo - mean) / std.clamp_min(FLOOR)
-        fine = F.relu(self.look(F.pixel_unshuffle(x.clamp(-REACH, REACH), 4)))  # [N,fine,H/4,W/4]
+        fine = F.relu(self.look(x.clamp(-REACH, REACH)))  # [N,fine,H/4,W/4]
         y = F.relu(self.down(fine, style))  # [N,coarse,H/8,W/8]
         for block in self.blocks:
             y = block(y, style)
@@ -118,7 +126,7 @@ class Painter(nn.Module):
         shine = torch.sigmoid(y[:, 3:].float() + self.gate(style).float()[:, :, None, None])
         ours, theirs = code[:, -6:-3, None, None], code[:, -3:, None, None]
         painted: Tensor = ours + theirs.clamp_min(FLOOR) * (strokes + shine * x)
-        return painted
+        return painted[:, :, MARGIN:-MARGIN, MARGIN:-MARGIN]
 
 
 class StyleEncoder(nn.Module):
@@ -131,7 +139,7 @@ class StyleEncoder(nn.Module):
     def __init__(self, spec: StyleSpec) -> None:
         super().__init__()
         a, b, c = spec.eyes
-        self.conv1 = nn.Conv2d(48, a, 3, padding=1)
+        self.conv1 = PatchConv(a)
         self.conv2 = nn.Conv2d(a, b, 3, stride=2, padding=1)
         self.conv3 = nn.Conv2d(b, b, 3, padding=1)
         self.conv4 = nn.Conv2d(b, c, 3, stride=2, padding=1)
@@ -145,7 +153,7 @@ class StyleEncoder(nn.Module):
 
     def statistics(self, style: Tensor) -> Tensor:
         """Channel means and deviations at all depths: [N,3,h,w] -> float32 [N,2(a+b+c)]."""
-        x = F.relu(self.conv1(F.pixel_unshuffle(style * 2 - 1, 4)))  # [N,a,h/4,w/4]
+        x = F.relu(self.conv1(style * 2 - 1))  # [N,a,h/4,w/4]
         stats = [channel_stats(x)]
         x = F.relu(self.conv3(F.relu(self.conv2(x))))  # [N,b,h/8,w/8]
         stats.append(channel_stats(x))
