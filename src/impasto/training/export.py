@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import logging
 import tempfile
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -123,7 +125,7 @@ def export(
     np.save(table, _named_codes(recipe, manifest, members), allow_pickle=False)
     members["styles.npy"] = table.getvalue()
     infos = tuple(StyleInfo(name=s.name, title=s.title, artist=s.artist, year=s.year) for s in recipe.styles)
-    manifest = manifest.model_copy(update={"styles": infos})
+    manifest = replace(manifest, styles=infos)
     written = write_bundle(out, manifest, members, overwrite=overwrite)
     Bundle.open(Path(out), kind="style")  # a file that we cannot open is not one to hand on
     progress(Progress(4, 4, "stages", "done"))
@@ -152,7 +154,7 @@ def portable(recipe: StyleRecipe) -> dict[str, Any]:
 
 def to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], multiples: Mapping[str, int], output: str) -> bytes:
     """An ONNX graph with free height and width of the inputs in ``multiples``; constants are folded first."""
-    with frozen(module), warnings.catch_warnings(), torch.no_grad():
+    with frozen(module), _quiet_exporter(), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter's own, about torch internals
         shapes: dict[str, Any] = {name: {} for name in inputs}
         for name, multiple in multiples.items():
@@ -172,6 +174,18 @@ def to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], multiples: Mapping[
         model = program.model_proto
     _strip(model)
     return bytes(model.SerializeToString())
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """It warns on stderr of packages that we do not use."""
+    logger = logging.getLogger("torch.onnx")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _strip(model: Any) -> None:
@@ -267,7 +281,7 @@ def _graphs(recipe: StyleRecipe) -> dict[str, GraphSpec]:
                 code,
             ),
             outputs=(TensorSpec(name="painted", shape=(1, 3, "H", "W"), range=(0, 1), meaning="painted photo, RGB"),),
-            minimum=24,
+            minimum=16,
             multiple=8,
             receptive_field=recipe.net.receptive_field,
         ),

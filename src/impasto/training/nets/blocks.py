@@ -44,6 +44,15 @@ class SlowLinear(nn.Module):
         return F.linear(x, self.weight * self.rate, self.bias * self.rate)
 
 
+def edge_pad(x: Tensor, pixels: int) -> Tensor:
+    """Repeat the outermost pixels outwards.
+
+    Zeros would show a network where the border is, and it then paints there what a style loss wants and the content
+    loss forbids elsewhere: frames and stripes along the border, and little in the middle.
+    """
+    return F.pad(x, (pixels,) * 4, mode="replicate")
+
+
 class PatchConv(nn.Conv2d):
     """A 3x3 convolution over patches of 4x4 pixels: ``[N,3,H,W] -> [N,O,H/4,W/4]``, H and W multiples of 4.
 
@@ -52,7 +61,7 @@ class PatchConv(nn.Conv2d):
     """
 
     def __init__(self, outputs: int) -> None:
-        super().__init__(3 * PATCH * PATCH, outputs, 3, padding=1)
+        super().__init__(3 * PATCH * PATCH, outputs, 3)
         self._folded: Tensor | None = None
 
     def freeze(self) -> None:
@@ -67,8 +76,9 @@ class PatchConv(nn.Conv2d):
         self._folded = None
 
     def forward(self, x: Tensor) -> Tensor:
+        x = edge_pad(x, PATCH)
         if self._folded is not None:
-            return F.conv2d(x, self._folded, self.bias, stride=PATCH, padding=PATCH)
+            return F.conv2d(x, self._folded, self.bias, stride=PATCH)
         return super().forward(F.pixel_unshuffle(x, PATCH))
 
 
@@ -131,7 +141,7 @@ class ModulatedConv(nn.Module):
 
     def _convolve(self, x: Tensor) -> Tensor:
         kernel = self._frozen[0] if self._frozen else self.kernel()
-        return F.conv2d(x, kernel, stride=self.stride, padding=1)
+        return F.conv2d(edge_pad(x, 1), kernel, stride=self.stride)
 
 
 class ModulatedUp(ModulatedConv):

@@ -32,10 +32,6 @@ REACH = 4.0
 """Strokes lie within so many deviations of the style's mean colour, and the network sees the photo within as many."""
 
 
-MARGIN = 16
-"""Pixels that a photo is mirrored outwards by before it is painted; a multiple of 8."""
-
-
 class StyleSpec(BaseModel):
     """What a style network is made of. One spec, one family; variation is data."""
 
@@ -69,7 +65,7 @@ class StyleSpec(BaseModel):
 class Painter(nn.Module):
     """Paints a photo in the manner that a style code says.
 
-    photo [N,3,H,W] RGB 0..1 (H, W multiples of 8, above 16), photo_stats [N,6], code [N,D] -> painted [N,3,H,W] RGB 0..1.
+    photo [N,3,H,W] RGB 0..1 (H, W multiples of 8), photo_stats [N,6], code [N,D] -> painted [N,3,H,W] RGB 0..1.
 
     The photo is standardised by its own mean and deviation and the result is given the style's: with the convolutions
     silent this is the colour transfer of Reinhard et al. 2001, and all the network learns is the strokes. A gate per
@@ -110,9 +106,6 @@ class Painter(nn.Module):
         """Before the clamp to 0..1 (what training wants: a clamped pixel has no gradient)."""
         style = self.mapping((code - self.typical) / self.spread)
         mean, std = photo_stats[:, :3, None, None], photo_stats[:, 3:, None, None]
-        # Mirrored outwards and cut back at the end: convolutions pad with zeros, and a border that they can see is a
-        # place where a network paints what it likes.
-        photo = F.pad(photo, (MARGIN,) * 4, mode="reflect")
         x = (photo - mean) / std.clamp_min(FLOOR)
         fine = F.relu(self.look(x.clamp(-REACH, REACH)))  # [N,fine,H/4,W/4]
         y = F.relu(self.down(fine, style))  # [N,coarse,H/8,W/8]
@@ -126,7 +119,7 @@ class Painter(nn.Module):
         shine = torch.sigmoid(y[:, 3:].float() + self.gate(style).float()[:, :, None, None])
         ours, theirs = code[:, -6:-3, None, None], code[:, -3:, None, None]
         painted: Tensor = ours + theirs.clamp_min(FLOOR) * (strokes + shine * x)
-        return painted[:, :, MARGIN:-MARGIN, MARGIN:-MARGIN]
+        return painted
 
 
 class StyleEncoder(nn.Module):
