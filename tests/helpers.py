@@ -144,7 +144,7 @@ def style_manifest(**overrides: Any) -> Manifest:
         "recipe": {"steps": 0},
         "licence": Licences(code="Apache-2.0", weights="Apache-2.0", data="none"),
     }
-    return Manifest.model_validate(fields | overrides)
+    return Manifest.read(fields | overrides)
 
 
 def make_style_bundle(path: Path, *, members: Mapping[str, bytes] | None = None, **overrides: Any) -> Path:

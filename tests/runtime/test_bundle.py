@@ -9,12 +9,12 @@ import subprocess
 import sys
 import time
 import zipfile
+from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
 from helpers import CODES, STYLES, make_style_bundle, style_manifest, style_members
 from impasto.errors import BundleError, UnknownName
@@ -59,7 +59,7 @@ def test_a_bundle_opens_and_gives_what_was_put_in(style_bundle: Path) -> None:
 def test_any_tool_can_open_it(style_bundle: Path) -> None:
     with zipfile.ZipFile(style_bundle) as file:
         assert file.testzip() is None
-        assert Manifest.model_validate_json(file.read("manifest.json")) == Bundle.open(style_bundle).manifest
+        assert Manifest.read(json.loads(file.read("manifest.json"))) == Bundle.open(style_bundle).manifest
 
 
 def test_a_forged_file_without_lies_opens(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_another_kind_is_refused(tmp_path: Path) -> None:
     path = make_style_bundle(tmp_path / "other.impasto", kind="generator")
     assert Bundle.open(path).manifest.kind == "generator"
     refused(path, "of kind 'generator' where 'style' is needed", kind="style")
-    refused(forged(tmp_path, kind="oracle"), "kind: Input should be 'style' or 'generator'")
+    refused(forged(tmp_path, kind="oracle"), "kind: should be style or generator")
 
 
 @pytest.mark.parametrize(
@@ -143,9 +143,9 @@ def test_another_kind_is_refused(tmp_path: Path) -> None:
         (b'{"step": NaN}', "not JSON"),
         (b"[]", "not valid"),
         (b"null", "not valid"),
-        (b"{}", "kind: Field required"),
-        (b'{"format": 0}', "format: Input should be greater"),
-        (b'{"format": "soon"}', "format: Input should be a valid integer"),
+        (b"{}", "kind: is missing"),
+        (b'{"format": 0}', "format: should be a whole number from 1 on"),
+        (b'{"format": "soon"}', "format: should be a whole number"),
         (b" " * (1024**2 + 1), "over 1048576 bytes"),
     ],
     ids=str,
@@ -163,7 +163,7 @@ def test_a_broken_manifest_is_refused(tmp_path: Path, raw: bytes, match: str) ->
         {"quality": {"gap": "bad"}},
         {"name": "../tiny"},
         {"styles": [{"name": "Big Name", "title": "", "artist": "", "year": ""}]},
-        {"styles": [STYLES[0].model_dump(), STYLES[0].model_dump()]},
+        {"styles": [STYLES[0].to_fields(), STYLES[0].to_fields()]},
         {"members": {"../a": {"sha256": "0" * 64, "size": 1}}},
         {"members": {"a": {"sha256": "short", "size": 1}}},
         {"licence": {"code": "MIT"}},
@@ -246,7 +246,7 @@ def test_writing_refuses_what_could_not_be_read(tmp_path: Path) -> None:
         (style_manifest(recipe={"much": "x" * 1024**2}), members, "over 1048576 bytes"),
         (style_manifest(recipe={"rate": float("nan")}), members, "not valid"),
         (style_manifest(recipe={"rate": object()}), members, "not valid"),
-        (style_manifest().model_copy(update={"step": -1}), members, "not valid"),
+        (replace(style_manifest(), step=-1), members, "not valid"),
     ]:
         with pytest.raises(BundleError, match=match):
             write_bundle(path, manifest, content)
@@ -273,15 +273,15 @@ def test_an_existing_file_is_kept_unless_told_otherwise(tmp_path: Path) -> None:
 
 def test_a_manifest_is_frozen_and_explains_its_fields() -> None:
     manifest = style_manifest()
-    with pytest.raises(ValidationError, match="frozen"):
+    with pytest.raises(FrozenInstanceError):
         manifest.step = 3  # type: ignore[misc]
-    assert Manifest.model_fields["kind"].description == "what the model does"
+    assert {one.name: one.metadata["description"] for one in fields(Manifest)}["kind"] == "what the model does"
 
 
 def test_bundled_models_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "models").mkdir()
     path = make_style_bundle(tmp_path / "models" / "tiny.impasto")
-    monkeypatch.setattr(bundle_module.resources, "files", lambda _: tmp_path)
+    monkeypatch.setattr(bundle_module, "MODELS", tmp_path / "models")
     assert bundled_models() == {"tiny": path}
     assert find_bundle("tiny") == path
     assert Bundle.open("tiny").manifest.name == "tiny"
@@ -296,7 +296,7 @@ def test_files_are_found_by_path(tmp_path: Path, style_bundle: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     (tmp_path / "renamed").write_bytes(style_bundle.read_bytes())
     assert Bundle.open("renamed").manifest.name == "tiny"
-    monkeypatch.setattr(bundle_module.resources, "files", lambda _: tmp_path / "nowhere")
+    monkeypatch.setattr(bundle_module, "MODELS", tmp_path / "nowhere")
     assert bundled_models() == {}
     with pytest.raises(UnknownName, match="there is none"):
         find_bundle("anything")

@@ -163,16 +163,10 @@ def test_the_options_reach_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", spy)
     Engine(PAINTER, threads=1)
-    Engine(PAINTER, threads=2, low_memory=True)
+    Engine(PAINTER, threads=2)
     assert [options.intra_op_num_threads for options in seen] == [1, 2]
-    assert [options.enable_cpu_mem_arena for options in seen] == [True, False]
+    assert [options.enable_mem_pattern for options in seen] == [False, False]
     assert {options.get_session_config_entry("session.intra_op.allow_spinning") for options in seen} == {"0"}
-
-
-def test_low_memory_paints_the_same(painter: Engine) -> None:
-    feeds = {"photo": planes(40, 24), **REST}
-    painted = Engine(PAINTER, threads=1, low_memory=True).run(feeds)["painted"]
-    np.testing.assert_array_equal(painted, painter.run(feeds)["painted"])
 
 
 def test_names_are_told(painter: Engine) -> None:

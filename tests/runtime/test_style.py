@@ -361,8 +361,8 @@ def test_options_reach_the_engine(style_bundle: Path, photo: Picture, monkeypatc
     monkeypatch.setattr(
         style_module, "Engine", lambda graph, **options: (seen.append(options), real(graph, **options))[1]
     )
-    StyleModel.load(style_bundle, threads=1, low_memory=True).paint(photo, "starry-night", strength=0.5)
-    assert {(o["engine"], o["threads"], o["low_memory"]) for o in seen} == {("onnxruntime", 1, True)}
+    StyleModel.load(style_bundle, threads=1).paint(photo, "starry-night", strength=0.5)
+    assert {(o["engine"], o["threads"]) for o in seen} == {("onnxruntime", 1)}
     assert len(seen) == 2
 
 

@@ -9,128 +9,52 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from impasto.errors import BundleError, UnknownName
-from impasto.runtime.archive import pack, parse_table, read_whole, unpack, write_whole
+from impasto.runtime.archive import pack, parse_table, read_whole, reason, unpack, write_whole
+from impasto.runtime.manifest import (
+    FORMAT,
+    DataSource,
+    GraphSpec,
+    Kind,
+    Licences,
+    Manifest,
+    ManifestError,
+    Member,
+    StyleInfo,
+    TensorSpec,
+)
 
-FORMAT = 1
+__all__ = [
+    "FORMAT",
+    "MANIFEST",
+    "MANIFEST_LIMIT",
+    "SIZE_LIMIT",
+    "SUFFIX",
+    "Bundle",
+    "DataSource",
+    "GraphSpec",
+    "Kind",
+    "Licences",
+    "Manifest",
+    "Member",
+    "StyleInfo",
+    "TensorSpec",
+    "bundled_models",
+    "find_bundle",
+    "write_bundle",
+]
+
 SUFFIX = ".impasto"
 MANIFEST = "manifest.json"
 SIZE_LIMIT = 512 * 1024**2
 MANIFEST_LIMIT = 1024**2
-
-Kind = Literal["style", "generator"]
-
-# A lower-case word, so that members are plain files in one folder on every system and names are easy to type.
-_MEMBER = r"^[a-z0-9][a-z0-9_.-]{0,99}$"
-_NAME = r"^[a-z0-9][a-z0-9-]{0,63}$"
-_MemberName = Annotated[str, Field(pattern=_MEMBER)]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class TensorSpec(_Model):
-    """One float32 input or output of a graph."""
-
-    name: str = Field(description="name in the graph")
-    shape: tuple[int | str, ...] = Field(description="sizes, or names of sizes that vary, such as (1, 3, 'H', 'W')")
-    range: tuple[float, float] | None = Field(default=None, description="least and greatest value; None: unbounded")
-    meaning: str = Field(description="what it holds, in a few words")
-
-
-class GraphSpec(_Model):
-    """One ONNX graph: what it takes, what it gives, and which picture sizes it accepts."""
-
-    member: _MemberName = Field(description="file in the bundle, such as 'painter.onnx'")
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    minimum: int = Field(default=1, ge=1, description="least height and width of the picture input, in pixels")
-    multiple: int = Field(default=1, ge=1, description="height and width must be multiples of this many pixels")
-    receptive_field: int | None = Field(
-        default=None, ge=0, description="radius in pixels beyond which an input pixel has no effect; None: unbounded"
-    )
-
-
-class StyleInfo(_Model):
-    """A named style: where its code comes from."""
-
-    name: str = Field(pattern=_NAME, description="what a person types, such as 'starry-night'")
-    title: str
-    artist: str
-    year: str = Field(description="as museums give it, such as '1889' or 'about 1665'")
-
-
-class DataSource(_Model):
-    """A set of pictures that the model was trained on."""
-
-    name: str
-    what: str = Field(description="what it is and how much of it")
-    licence: str
-
-
-class Licences(_Model):
-    """Under what terms the parts may be used."""
-
-    code: str
-    weights: str
-    data: str
-
-
-class Member(_Model):
-    """Fingerprint of one file in the bundle."""
-
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    size: int = Field(ge=0, description="bytes")
-
-
-class Manifest(_Model):
-    """Everything a bundle says about itself (``manifest.json``).
-
-    Nothing is inferred from a file name. ``members`` is filled in by :func:`write_bundle`.
-    """
-
-    format: int = Field(default=FORMAT, ge=1, description="version of this layout; a newer one is refused")
-    kind: Kind = Field(description="what the model does")
-    name: str = Field(pattern=_NAME)
-    created: str = Field(description="date or moment of the export, ISO 8601")
-    impasto: str = Field(description="version of impasto that wrote it")
-    graphs: dict[str, GraphSpec] = Field(description="role, such as 'painter', to graph")
-    code_size: int | None = Field(default=None, ge=1, description="length D of a style code")
-    styles: tuple[StyleInfo, ...] = Field(default=(), description="named styles, in the order of styles.npy")
-    recipe: dict[str, Any] = Field(default_factory=dict, description="the recipe as trained")
-    data: tuple[DataSource, ...] = ()
-    step: int = Field(default=0, ge=0, description="training steps taken")
-    images_seen: int = Field(default=0, ge=0)
-    quality: dict[str, float] = Field(default_factory=dict, description="measured figures; the key is the protocol")
-    licence: Licences
-    members: dict[_MemberName, Member] = Field(
-        default_factory=dict, description="file name to fingerprint, manifest excepted"
-    )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Manifest:
-        names = [style.name for style in self.styles]
-        if len(set(names)) != len(names):
-            raise ValueError("two styles have the same name")
-        return self
-
-    def to_json(self) -> bytes:
-        """The one spelling of this manifest: sorted keys, indent 1, UTF-8, a newline at the end.
-
-        Raises:
-            ValueError, TypeError: the recipe holds what JSON cannot: NaN, infinity, or objects.
-        """
-        text = json.dumps(self.model_dump(), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
-        return (text + "\n").encode()
+MODELS = Path(__file__).with_name("models")
+"""Where the models that came with the package are."""
 
 
 class Bundle:
@@ -232,11 +156,11 @@ def write_bundle(
         raise BundleError(f"{path} exists already: choose another name or allow overwriting.")
     prints = {name: Member(sha256=hashlib.sha256(raw).hexdigest(), size=len(raw)) for name, raw in members.items()}
     try:
-        # Validated anew: model_copy would let a malformed member name or a non-finite figure through.
-        whole = Manifest.model_validate({**manifest.model_dump(), "members": prints})
+        # A manifest that was put together in code has not been checked yet.
+        whole = Manifest.read({**manifest.to_fields(), "members": prints})
         text = whole.to_json()
-    except (ValidationError, ValueError, TypeError) as error:
-        raise BundleError(f"The manifest for {path} is not valid ({_first_fault(error)}): correct it.") from error
+    except (ValueError, TypeError) as error:
+        raise BundleError(f"The manifest for {path} is not valid ({reason(error)}): correct it.") from error
     _check_names(path, whole)
     if len(text) > MANIFEST_LIMIT:
         raise BundleError(f"The manifest for {path} is over {MANIFEST_LIMIT} bytes: shorten the recipe.")
@@ -250,10 +174,7 @@ def write_bundle(
 
 def bundled_models() -> dict[str, Path]:
     """Name to file of the models that came with the package, sorted by name."""
-    folder = resources.files("impasto.runtime") / "models"
-    if not isinstance(folder, Path) or not folder.is_dir():
-        return {}
-    return {file.stem: file for file in sorted(folder.glob(f"*{SUFFIX}"))}
+    return {file.stem: file for file in sorted(MODELS.glob(f"*{SUFFIX}"))}
 
 
 def find_bundle(name_or_path: str | Path) -> Path:
@@ -286,10 +207,9 @@ def _parse_manifest(path: Path, raw: bytes) -> Manifest:
             f"{path} was made by a newer impasto (format {made}, this reads {FORMAT}): upgrade impasto to use it."
         )
     try:
-        return Manifest.model_validate(fields)
-    except ValidationError as error:
-        fault = _first_fault(error)
-        raise BundleError(f"The manifest of {path} is not valid ({fault}): get the file again.") from error
+        return Manifest.read(fields)
+    except ManifestError as error:
+        raise BundleError(f"The manifest of {path} is not valid ({error}): get the file again.") from error
 
 
 def _no_constant(name: str) -> None:
@@ -315,11 +235,3 @@ def _check_members(path: Path, manifest: Manifest, data: bytes, spans: Mapping[s
         start, end = spans[name]
         if end - start != member.size or hashlib.sha256(view[start:end]).hexdigest() != member.sha256:
             raise BundleError(f"{name} in {path} is not what the manifest says, so it was altered: do not trust it.")
-
-
-def _first_fault(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        fault = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, fault["loc"]))
-        return f"{where}: {fault['msg']}" if where else fault["msg"]
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -6,8 +6,9 @@ An :class:`Engine` may be used from several threads at once. The heavy imports h
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from importlib import import_module
 from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import Any, Literal, Protocol, get_args
@@ -36,8 +37,14 @@ class _Backend(Protocol):
     outputs: tuple[str, ...]
     device: str
     notes: tuple[str, ...]
+    lends: bool
+    """The outputs are the backend's own and must be copied to be kept."""
 
-    def run(self, feeds: dict[str, Array]) -> list[Array]: ...
+    def run(self, feeds: dict[str, Array]) -> AbstractContextManager[list[Array]]: ...
+
+
+def _copied(picture: Array) -> Array:
+    return np.array(picture)
 
 
 class Engine:
@@ -49,8 +56,6 @@ class Engine:
         threads: CPU threads, 1 to 256; None: as many as :func:`usable_cores`.
         providers: onnxruntime providers to try, in order; None: CUDA, CoreML or DirectML where the installed
             onnxruntime has them. The CPU is always the last.
-        low_memory: give memory back after every tensor: about half the peak, for 12 to 60 % more time.
-            OpenVINO has no such switch and ignores it.
         exact: keep OpenVINO from computing in bfloat16.
 
     Attributes:
@@ -71,7 +76,6 @@ class Engine:
         engine: EngineName = "onnxruntime",
         threads: int | None = None,
         providers: Sequence[str] | None = None,
-        low_memory: bool = False,
         exact: bool = False,
     ) -> None:
         if engine not in ENGINES:
@@ -82,7 +86,7 @@ class Engine:
             raise EngineError("Providers belong to onnxruntime: leave them out for another engine.")
         self.threads = usable_cores() if threads is None else threads
         self._backend: _Backend = (
-            _OnnxRuntime(model, self.threads, providers, low_memory)
+            _OnnxRuntime(model, self.threads, providers)
             if engine == "onnxruntime"
             else _OpenVino(model, self.threads, exact)
         )
@@ -101,21 +105,37 @@ class Engine:
         Raises:
             EngineError: an input is missing, unknown or of a wrong shape, or the graph fails.
         """
+        with self._running(feeds) as outputs:
+            return {name: np.array(value) if self._backend.lends else value for name, value in outputs.items()}
+
+    @contextmanager
+    def _running(self, feeds: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
+        """The outputs of one run, for as long as the block lasts."""
         if set(feeds) != set(self.inputs):
             raise EngineError(
                 f"The graph takes {', '.join(self.inputs)} and was given {', '.join(feeds) or 'nothing'}."
             )
         ready = {name: np.ascontiguousarray(value, np.float32) for name, value in feeds.items()}
-        try:
-            values = self._backend.run(ready)
-        # Both engines raise many unrelated classes, some straight under Exception.
-        except Exception as error:
-            shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in ready.items())
-            raise EngineError(f"The graph cannot run on {shapes} ({_first_line(error)}): check the sizes.") from error
-        return dict(zip(self.outputs, values, strict=True))
+        with ExitStack() as block:
+            try:
+                values = block.enter_context(self._backend.run(ready))
+            # Both engines raise many unrelated classes, some straight under Exception.
+            except Exception as error:
+                shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in ready.items())
+                raise EngineError(
+                    f"The graph cannot run on {shapes} ({_first_line(error)}): check the sizes."
+                ) from error
+            yield dict(zip(self.outputs, values, strict=True))
 
     def run_picture(
-        self, name: str, picture: Array, rest: Mapping[str, Array], *, minimum: int = 1, multiple: int = 1
+        self,
+        name: str,
+        picture: Array,
+        rest: Mapping[str, Array],
+        *,
+        minimum: int = 1,
+        multiple: int = 1,
+        finish: Callable[[Array], Array] = _copied,
     ) -> Array:
         """Run a graph from picture to picture at any size: pad to the size rule, run, crop back.
 
@@ -124,18 +144,29 @@ class Engine:
             picture: float32 [N,C,H,W].
             rest: the other inputs.
             minimum, multiple: the graph's size rule (see ``GraphSpec``).
+            finish: makes the result of the first output, cropped to [N,C',H,W], which it must not change or keep:
+                the memory is the engine's. Whatever has to be copied anyway saves one copy here.
 
         Returns:
-            The first output, cropped to [N,C',H,W].
+            What ``finish`` gives; without it, a copy of its argument.
 
         Raises:
             EngineError: as :meth:`run`; or the picture has no pixels, or the output is not of the picture's size.
         """
         padded, crop = pad_to_rule(picture, minimum, multiple)
-        painted = self.run({name: padded, **rest})[self.outputs[0]]
-        if painted.ndim != 4 or painted.shape[2:] != padded.shape[2:]:
-            raise EngineError(f"The graph gave {list(painted.shape)} for {list(padded.shape)}: export the model again.")
-        return painted[crop]
+        with self._running({name: padded, **rest}) as outputs:
+            painted = outputs[self.outputs[0]]
+            if painted.ndim != 4 or painted.shape[2:] != padded.shape[2:]:
+                raise EngineError(
+                    f"The graph gave {list(painted.shape)} for {list(padded.shape)}: export the model again."
+                )
+            return finish(painted[crop])
+
+
+def load_library(engine: EngineName) -> None:
+    """Import what an engine needs, so that making one takes less time; one that is not installed is left alone."""
+    with suppress(ImportError):
+        import_module(engine)
 
 
 def pad_to_rule(picture: Array, minimum: int, multiple: int) -> tuple[Array, tuple[slice, ...]]:
@@ -195,7 +226,9 @@ def _quota(proc: Path, cgroup: Path) -> float:
 
 
 class _OnnxRuntime:
-    def __init__(self, model: bytes, threads: int, providers: Sequence[str] | None, low_memory: bool) -> None:
+    lends = False
+
+    def __init__(self, model: bytes, threads: int, providers: Sequence[str] | None) -> None:
         try:
             import onnxruntime
         except ImportError as error:
@@ -210,11 +243,11 @@ class _OnnxRuntime:
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         # Waiting threads that spin take the core from whoever else runs, and gain little here.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.enable_cpu_mem_arena = not low_memory
+        # A plan of the memory for one size is made in the first run and allocated anew, beside what that run took, in
+        # the second. At 2048x2048 it is 300 MB for nothing: it paints no faster.
+        options.enable_mem_pattern = False
         # Only fatal messages: an error is raised as well, and a library does not write on stderr.
         options.log_severity_level = 4
-        if "DmlExecutionProvider" in tried:  # its documented demand
-            options.enable_mem_pattern = False
         notes: list[str] = []
         session: Any = None
         for name in dict.fromkeys([*tried, _CPU]):
@@ -238,9 +271,9 @@ class _OnnxRuntime:
         self.outputs = tuple(value.name for value in session.get_outputs())
         self._session = session
 
-    def run(self, feeds: dict[str, Array]) -> list[Array]:
-        values: list[Array] = self._session.run(None, feeds)
-        return values
+    @contextmanager
+    def run(self, feeds: dict[str, Array]) -> Iterator[list[Array]]:
+        yield self._session.run(None, feeds)
 
 
 class _OpenVino:
@@ -250,6 +283,8 @@ class _OpenVino:
     faster than one with free sizes (25.0, 37.2, 104.0 against 25.0, 38.4, 104.4 ms), and compiling takes 70 to 100 ms
     a size, so there is nothing to cache.
     """
+
+    lends = True
 
     def __init__(self, model: bytes, threads: int, exact: bool) -> None:
         try:
@@ -276,10 +311,11 @@ class _OpenVino:
         # A request holds the tensors of one run; a second one would only share the same threads.
         self._lock = Lock()
 
-    def run(self, feeds: dict[str, Array]) -> list[Array]:
+    @contextmanager
+    def run(self, feeds: dict[str, Array]) -> Iterator[list[Array]]:
         with self._lock:
-            self._request.infer(feeds)
-            return [np.array(self._request.get_tensor(name).data, np.float32) for name in self.outputs]
+            self._request.infer(feeds, share_inputs=True)
+            yield [np.asarray(self._request.get_tensor(name).data, np.float32) for name in self.outputs]
 
 
 def _first_line(error: Exception) -> str:

@@ -27,7 +27,7 @@ from impasto.runtime.pixels.metadata import PictureInfo
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["DEFAULT_MAX_PIXELS", "Picture", "PictureInfo", "keep_colors", "rgb_stats"]
+__all__ = ["DEFAULT_MAX_PIXELS", "Picture", "PictureInfo", "keep_colors", "resize_plane", "rgb_stats"]
 
 F32 = NDArray[np.float32]
 
@@ -173,12 +173,12 @@ class Picture:
         rgb = np.empty((size[1], size[0], 3), dtype=np.float32)
         alpha = None
         if self.alpha is not None:
-            alpha = _resize_plane(self.alpha, size)
+            alpha = resize_plane(self.alpha, size)
             share = np.maximum(alpha, 1e-6)
         for channel in range(3):
-            plain = _resize_plane(self.rgb[..., channel], size)
+            plain = resize_plane(self.rgb[..., channel], size)
             if self.alpha is not None and alpha is not None:
-                weighted = _resize_plane(self.rgb[..., channel] * self.alpha, size) / share
+                weighted = resize_plane(self.rgb[..., channel] * self.alpha, size) / share
                 # Where all is transparent there is no weight to divide by: keep the colours that lie there.
                 plain = np.where(alpha > 1 / 512, weighted, plain)
             rgb[..., channel] = plain
@@ -252,7 +252,8 @@ def _clipped(values: NDArray[Any]) -> F32:
     return clipped
 
 
-def _resize_plane(plane: F32, size: tuple[int, int]) -> F32:
+def resize_plane(plane: F32, size: tuple[int, int]) -> F32:
+    """One channel [H,W] at another size (width, height): Lanczos in floating point, which overshoots 0..1 at edges."""
     from PIL import Image
 
     image = Image.fromarray(np.ascontiguousarray(plane))  # mode F

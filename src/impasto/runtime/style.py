@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 from typing import TypeAlias
 
 import numpy as np
@@ -20,8 +22,8 @@ from numpy.typing import ArrayLike, NDArray
 from impasto.errors import BundleError, ImpastoError, UnknownName
 from impasto.runtime.archive import format_table, parse_table, read_whole, write_whole
 from impasto.runtime.bundle import Bundle, GraphSpec, StyleInfo, find_bundle
-from impasto.runtime.engine import Engine, EngineName, pad_to_rule
-from impasto.runtime.picture import Picture, rgb_stats
+from impasto.runtime.engine import Engine, EngineName, load_library, pad_to_rule
+from impasto.runtime.picture import Picture, resize_plane, rgb_stats
 from impasto.runtime.picture import keep_colors as with_photo_colors
 
 Code = NDArray[np.float32]
@@ -46,7 +48,7 @@ class StyleModel:
     loads none. It may be used from several threads at once.
     """
 
-    def __init__(self, bundle: Bundle, *, engine: EngineName, threads: int | None, low_memory: bool) -> None:
+    def __init__(self, bundle: Bundle, *, engine: EngineName, threads: int | None) -> None:
         manifest = bundle.manifest
         if manifest.kind != "style" or manifest.code_size is None or manifest.code_size < _COLORS:
             raise BundleError(f"{bundle.path} does not describe a style model with its code size: choose another file.")
@@ -56,7 +58,7 @@ class StyleModel:
         if manifest.styles and STYLES not in bundle.members:
             raise BundleError(f"{bundle.path} names styles and has no {STYLES}: export the model again.")
         self.bundle, self.code_size = bundle, manifest.code_size
-        self._engine_name, self._threads, self._low_memory = engine, threads, low_memory
+        self._engine_name, self._threads = engine, threads
         self._engines: dict[str, Engine] = {}
         self._lock = Lock()
 
@@ -67,19 +69,18 @@ class StyleModel:
         *,
         engine: EngineName = "onnxruntime",
         threads: int | None = None,
-        low_memory: bool = False,
     ) -> StyleModel:
         """Open and verify a model file.
 
         Args:
             name_or_path: the name of a bundled model, or a file.
-            engine, threads, low_memory: see :class:`impasto.runtime.engine.Engine`.
+            engine, threads: see :class:`impasto.runtime.engine.Engine`.
 
         Raises:
             BundleError: the file cannot be used.
             UnknownName: there is no bundled model of that name.
         """
-        return cls(Bundle.open(name_or_path, kind="style"), engine=engine, threads=threads, low_memory=low_memory)
+        return cls(Bundle.open(name_or_path, kind="style"), engine=engine, threads=threads)
 
     @cached_property
     def styles(self) -> dict[str, StyleInfo]:
@@ -90,6 +91,20 @@ class StyleModel:
     def device(self) -> str:
         """Where the painter runs, in words (loads it)."""
         return self._engine("painter").device
+
+    def warm(self) -> None:
+        """Begin to load the painter in the background and return at once.
+
+        Whoever needs the painter meanwhile waits for it. Whatever is wrong shows then, not here.
+        """
+        # Here, since imports in two threads hold each other up; what follows mostly does without Python's lock.
+        load_library(self._engine_name)
+
+        def load() -> None:
+            with suppress(Exception):
+                self._engine("painter")
+
+        Thread(target=load, name="impasto: load the painter", daemon=True).start()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -162,11 +177,11 @@ class StyleModel:
         if not 1 <= scale <= LARGEST_SCALE:
             raise ImpastoError(f"The style scale {scale} cannot be used: choose 1 to {LARGEST_SCALE} pixels.")
         spec = self.bundle.manifest.graphs["encoder"]
-        seen = _to_planes(_seen_at(picture, scale))
+        engine = self._engine("encoder")
+        seen = _seen_at(picture, scale, engine.threads)
         # Cropping by less than one multiple is kinder to the statistics than padding with mirrored strokes.
         height, width = (max(side // spec.multiple * spec.multiple, 1) for side in seen.shape[2:])
         ready, _ = pad_to_rule(seen[:, :, :height, :width], spec.minimum, spec.multiple)
-        engine = self._engine("encoder")
         code = engine.run({engine.inputs[0]: ready})[engine.outputs[0]]
         return self._checked(code.reshape(-1), "The code that the encoder gave")
 
@@ -192,19 +207,18 @@ class StyleModel:
             own = self.encode(picture, scale=max(1, min(STYLE_SCALE, *picture.size)))
             used = own + np.float32(strength) * (used - own)
         spec = self._spec("painter")
-        stats = rgb_stats(picture.rgb, picture.alpha).reshape(1, _COLORS)
-        painted = self._engine("painter").run_picture(
+        planes = _to_planes(picture.rgb)
+        # Of the planes, because numpy sums what lies side by side faster.
+        stats = rgb_stats(planes[0].transpose(1, 2, 0), picture.alpha).reshape(1, _COLORS)
+        rgb = self._engine("painter").run_picture(
             "photo",
-            _to_planes(picture.rgb),
+            planes,
             {"photo_stats": stats, "code": used[None]},
             minimum=spec.minimum,
             multiple=spec.multiple,
+            finish=_to_pixels,
         )
-        # The clipping of with_rgb would hide an infinity.
-        if not np.isfinite(painted).all():
-            raise ImpastoError("The painting holds numbers that are not finite: use another style code.")
-        rgb = np.ascontiguousarray(painted[0].transpose(1, 2, 0))  # [H,W,3]
-        return picture.with_rgb(with_photo_colors(rgb, picture.rgb) if keep_colors else rgb)
+        return replace(picture, rgb=with_photo_colors(rgb, picture.rgb) if keep_colors else rgb)
 
     @cached_property
     def _table(self) -> Code:
@@ -221,7 +235,6 @@ class StyleModel:
                     graph,
                     engine=self._engine_name,
                     threads=self._threads,
-                    low_memory=self._low_memory,
                     # Codes are kept and compared: they should not depend on the engine more than they must.
                     exact=role == "encoder",
                 )
@@ -305,8 +318,8 @@ def load_code(path: str | Path) -> Code:
     return code
 
 
-def _seen_at(picture: Picture, scale: int) -> NDArray[np.float32]:
-    """The middle of a picture, at most 3:1, opaque, its short side ``scale`` pixels: float32 [h,w,3]."""
+def _seen_at(picture: Picture, scale: int, threads: int) -> NDArray[np.float32]:
+    """The middle of a picture, at most 3:1, opaque, its short side ``scale`` pixels: float32 [1,3,h,w]."""
     rgb, alpha = picture.rgb, picture.alpha
     height, width = rgb.shape[:2]
     longest = math.ceil(min(height, width) * MAX_ASPECT)
@@ -320,13 +333,38 @@ def _seen_at(picture: Picture, scale: int) -> NDArray[np.float32]:
         rgb = rgb * opacity + ground * (1.0 - opacity)
     short, long = sorted(rgb.shape[:2])
     if short == scale:
-        return rgb
-    return Picture(rgb).resized(max(scale, round(long * scale / short))).rgb
+        return _to_planes(rgb)
+    # What Picture.resized does, bit for bit, but one channel beside the other and without going back to pixels.
+    ratio = max(scale, round(long * scale / short)) / long
+    width, height = (max(1, round(side * ratio)) for side in rgb.shape[1::-1])
+    planes = np.empty((1, 3, height, width), np.float32)
+
+    def fill(channel: int) -> None:
+        np.clip(resize_plane(rgb[..., channel], (width, height)), 0.0, 1.0, out=planes[0, channel])
+
+    from concurrent.futures import ThreadPoolExecutor  # 5 ms that painting with a stored code does without
+
+    with ThreadPoolExecutor(min(3, threads)) as pool:
+        list(pool.map(fill, range(3)))
+    return planes
 
 
 def _to_planes(rgb: NDArray[np.float32]) -> NDArray[np.float32]:
     """[H,W,3] to [1,3,H,W]."""
     return np.ascontiguousarray(rgb.transpose(2, 0, 1))[None]
+
+
+def _to_pixels(planes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[1,3,H,W] to a new [H,W,3] in 0..1; ImpastoError where the numbers are not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = planes.sum()
+    # Clipping would hide an infinity. The sum is finite only if every number is, and it takes no array of booleans.
+    if not np.isfinite(total) and not np.isfinite(planes).all():
+        raise ImpastoError("The painting holds numbers that are not finite: use another style code.")
+    pixels = np.empty((*planes.shape[2:], 3), np.float32)
+    for channel in range(3):
+        np.clip(planes[0, channel], 0.0, 1.0, out=pixels[..., channel])
+    return pixels
 
 
 _models: OrderedDict[tuple[object, ...], StyleModel] = OrderedDict()

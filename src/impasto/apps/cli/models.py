@@ -47,7 +47,7 @@ def inspect_model(
     bundle = Bundle.open(model)
     manifest = bundle.manifest
     if json:
-        put_json({"path": str(bundle.path), "sha256": bundle.sha256, **manifest.model_dump(mode="json")})
+        put_json({"path": str(bundle.path), "sha256": bundle.sha256, **manifest.to_fields()})
         return
     rows = [
         ("name", manifest.name),

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from impasto.apps.cli.ahead import started
 from impasto.apps.cli.terminal import say
 from impasto.errors import UnknownName
 from impasto.runtime.engine import ENGINES
@@ -26,10 +27,9 @@ Strength = Annotated[
 ]
 KeepColors = Annotated[bool, typer.Option("--keep-colors", help="Keep the colours of the photo, take only strokes.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
-LowMemory = Annotated[bool, typer.Option("--low-memory", help="Take about half the memory and somewhat more time.")]
 
 
-def load_painter(model: str, *, engine: str, threads: int | None, low_memory: bool) -> StyleModel:
+def load_painter(model: str, *, engine: str, threads: int | None) -> StyleModel:
     """A model whose painter is loaded, so that whatever is wrong with it or the engine shows before any picture.
 
     Raises:
@@ -38,7 +38,7 @@ def load_painter(model: str, *, engine: str, threads: int | None, low_memory: bo
     chosen = next((known for known in ENGINES if known == engine), None)
     if chosen is None:
         raise UnknownName("engine", engine, ENGINES)
-    painter = StyleModel.load(model, engine=chosen, threads=threads, low_memory=low_memory)
+    painter = started(model, chosen, threads) or StyleModel.load(model, engine=chosen, threads=threads)
     _ = painter.device  # Loads it.
     for note in painter.notes:
         say(note)

@@ -11,7 +11,6 @@ import typer
 from impasto.apps.cli.painter import (
     Engine,
     KeepColors,
-    LowMemory,
     MaxPixels,
     Model,
     Overwrite,
@@ -44,7 +43,6 @@ def styles(
     model: Model = default_of(StyleModel.load, "name_or_path"),
     engine: Engine = default_of(StyleModel.load, "engine"),
     threads: Threads = default_of(StyleModel.load, "threads"),
-    low_memory: LowMemory = default_of(StyleModel.load, "low_memory"),
     max_pixels: MaxPixels = default_of(Picture.open, "max_pixels"),
     json: Annotated[bool, typer.Option("--json", help="One JSON object per line instead of text.")] = False,
 ) -> None:
@@ -63,7 +61,7 @@ def styles(
     original = Picture.open(photo, max_pixels=max_pixels)
     for note in original.info.notes:
         say(f"{photo}: {note}")
-    painter = load_painter(model, engine=engine, threads=threads, low_memory=low_memory)
+    painter = load_painter(model, engine=engine, threads=threads)
     if not painter.styles:
         raise ImpastoError(f"The model {model} has no named styles, so there is nothing to put on a sheet.")
     # Twice the size of the thumbnail: small enough to be quick, large enough for strokes to look as in a real picture.
@@ -86,7 +84,7 @@ def styles(
 def _list(infos: tuple[StyleInfo, ...], json: bool) -> None:
     if json:
         for info in infos:
-            put_json(info.model_dump(mode="json"))
+            put_json(info.to_fields())
         return
     widths = [max((len(getattr(info, field)) for info in infos), default=0) for field in ("name", "title", "artist")]
     for info in infos:

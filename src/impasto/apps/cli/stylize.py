@@ -13,7 +13,6 @@ from impasto.apps.cli.blend import Wanted, label_of, parse_style, weight_of
 from impasto.apps.cli.painter import (
     Engine,
     KeepColors,
-    LowMemory,
     MaxPixels,
     Model,
     Overwrite,
@@ -87,7 +86,6 @@ def stylize(
     model: Model = default_of(StyleModel.load, "name_or_path"),
     engine: Engine = default_of(StyleModel.load, "engine"),
     threads: Threads = default_of(StyleModel.load, "threads"),
-    low_memory: LowMemory = default_of(StyleModel.load, "low_memory"),
     max_pixels: MaxPixels = default_of(Picture.open, "max_pixels"),
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per picture, not its path.")] = False,
 ) -> None:
@@ -106,7 +104,7 @@ def stylize(
         kept=[one.style for one in wanted],
     )
     _refuse_streams(jobs, json)
-    painter = load_painter(model, engine=engine, threads=threads, low_memory=low_memory)
+    painter = load_painter(model, engine=engine, threads=threads)
     code = blend(painter, wanted)
 
     def paint(job: Job) -> dict[str, Any]:
