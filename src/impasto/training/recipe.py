@@ -98,6 +98,7 @@ class Stage(_Table):
     share: float = Field(gt=0, le=1)
     crop: int = Field(ge=64, multiple_of=8)
     batch: int = Field(ge=1)
+    style: float | None = Field(default=None, ge=0, description="weight of the style loss in this stage")
 
 
 class OptimTable(_Table):

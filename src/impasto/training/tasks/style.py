@@ -307,7 +307,8 @@ class StyleTask:
         ]
         style = torch.stack(layers).mean()
         figures = {"content": content, "style": style}
-        total = weights.content * content + weights.style * style
+        weight = self.recipe.stage(step).style
+        total = weights.content * content + (weights.style if weight is None else weight) * style
         if weights.variation:
             figures["variation"] = perceptual.total_variation(painted)
             total = total + weights.variation * figures["variation"]
