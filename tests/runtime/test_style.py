@@ -8,6 +8,8 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import current_thread
+from threading import enumerate as enumerate_threads
 from typing import Any
 
 import numpy as np
@@ -180,6 +182,17 @@ def test_the_short_side_is_scaled_and_long_pictures_are_cropped(
     pictures = (80, 40), (30, 60), (500, 10), (3, 400), (1, 1), (2, 1), (41, 40)
     seen = sizes_seen(model, monkeypatch, *pictures, scale=40)
     assert seen == [(40, 80), (80, 40), (40, 120), (120, 40), (40, 40), (40, 80), (40, 40)]
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize(("width", "height", "scale"), [(61, 40, 24), (40, 61, 33), (30, 20, 47), (90, 20, 16)])
+def test_a_style_is_scaled_as_any_picture(width: int, height: int, scale: int, threads: int) -> None:
+    picture = Picture(drawn_photo(width, height))
+    long = max(scale, round(max(width, height) * scale / min(width, height)))
+    # At most 3:1 is looked at.
+    middle = picture.rgb[:, (width - 60) // 2 :][:, :60] if width > 3 * height else picture.rgb
+    expected = Picture(middle).resized(min(long, 3 * scale)).rgb.transpose(2, 0, 1)[None]
+    np.testing.assert_array_equal(style_module._seen_at(picture, scale, threads), expected)
 
 
 def test_tiny_scales_are_padded_to_the_size_rule(model: StyleModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,6 +377,33 @@ def test_options_reach_the_engine(style_bundle: Path, photo: Picture, monkeypatc
     StyleModel.load(style_bundle, threads=1).paint(photo, "starry-night", strength=0.5)
     assert {(o["engine"], o["threads"]) for o in seen} == {("onnxruntime", 1)}
     assert len(seen) == 2
+
+
+def test_a_warm_painter_is_there_when_it_is_needed(
+    style_bundle: Path, photo: Picture, model: StyleModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    real = style_module.Engine
+    monkeypatch.setattr(
+        style_module, "Engine", lambda graph, **options: (made.append(current_thread().name), real(graph, **options))[1]
+    )
+    warm = StyleModel.load(style_bundle, threads=1)
+    warm.warm()
+    for thread in enumerate_threads():
+        if "painter" in thread.name:
+            thread.join()
+    assert len(made) == 1 and "painter" in made[0]
+    painted = warm.paint(photo, "great-wave").rgb
+    np.testing.assert_array_equal(painted, model.paint(photo, "great-wave").rgb)
+    assert len(made) == 1, "it is not loaded twice"
+
+
+def test_a_painter_that_fails_to_warm_says_so_when_it_is_used(tmp_path: Path, photo: Picture) -> None:
+    path = make_style_bundle(tmp_path / "half.impasto", members={"painter.onnx": b"no graph"})
+    model = StyleModel.load(path)
+    model.warm()
+    with pytest.raises(EngineError, match="cannot load the graph"):
+        model.paint(photo, "great-wave")
 
 
 def test_notes_of_the_engines_are_gathered_once(model: StyleModel, photo: Picture) -> None:

@@ -63,8 +63,8 @@ def _luma(rgb: F32) -> F32:
 def rgb_stats(rgb: F32, alpha: F32 | None = None) -> F32:
     """Mean and population standard deviation of R, G and B over the pixels of a picture.
 
-    Computed on every pixel, in float64. With ``alpha`` each pixel counts by its opacity, so that what lies under
-    transparent pixels does not matter; a picture without any opaque pixel counts as if it were opaque.
+    Computed on every pixel, to float32's last bits. With ``alpha`` each pixel counts by its opacity, so that what lies
+    under transparent pixels does not matter; a picture without any opaque pixel counts as if it were opaque.
 
     Args:
         rgb: float32 [H,W,3].
@@ -87,15 +87,20 @@ def rgb_stats(rgb: F32, alpha: F32 | None = None) -> F32:
         weights, total = None, float(len(pixels))
     # Sums around a pixel of the picture, not around zero: the difference of two large sums would lose the deviation
     # of a nearly flat picture.
-    origin = pixels[len(pixels) // 2].astype(np.float64)
+    origin = pixels[len(pixels) // 2]
     first, second = np.zeros(3), np.zeros(3)
     for start in range(0, len(pixels), _BAND):
         weight = None if weights is None else weights[start : start + _BAND].astype(np.float64)
         for i in range(3):  # one channel at a time: faster than sums along a last axis of 3
-            part = pixels[start : start + _BAND, i].astype(np.float64) - origin[i]
-            share = part if weight is None else part * weight
-            first[i] += share.sum()
-            second[i] += (share * part).sum()
+            part = pixels[start : start + _BAND, i] - origin[i]
+            if weight is None:
+                # Float32 loses nothing here: numpy adds in pairs, and bands are added in float64.
+                first[i] += part.sum()
+                second[i] += np.multiply(part, part, out=part).sum()
+            else:
+                share = part * weight
+                first[i] += share.sum()
+                second[i] += (share * part).sum()
     mean = first / total
     deviation = np.sqrt(np.maximum(second / total - mean * mean, 0.0))
     return np.concatenate([mean + origin, deviation]).astype(np.float32)
