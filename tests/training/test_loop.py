@@ -102,6 +102,16 @@ def test_an_existing_run_is_not_overwritten(tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path / "run" / "checkpoint.safetensors").step == 1
 
 
+def test_a_run_may_start_from_the_average_of_another(tmp_path: Path) -> None:
+    base = Journal(tmp_path / "base")
+    run(ToyTask(recipe_of(tmp_path, optim={"lr": 0.1})), base)
+    started = recipe_of(tmp_path, start=str(base.folder), optim={"lr": 1e-12})
+    run(ToyTask(started), Journal(tmp_path / "run"), stop_at=1)
+    torch.testing.assert_close(state(tmp_path / "run")["model.line.weight"], state(base.folder)["ema.line.weight"])
+    with pytest.raises(TrainingError, match="no checkpoint at"):
+        run(ToyTask(recipe_of(tmp_path, start=str(tmp_path / "none"))), Journal(tmp_path / "other"))
+
+
 # Saving, sampling, reporting ----------------------------------------------------------------------------------------
 
 

@@ -147,6 +147,7 @@ def portable(recipe: StyleRecipe) -> dict[str, Any]:
     """The recipe as it goes into a file: folders by name only, no path of this machine."""
     table = recipe.model_dump(mode="json", exclude={"styles", "licence"})
     table["data"].pop("sources")
+    table["start"] = Path(table["start"]).name
     for key in ("photos", "paintings"):
         table["data"][key] = Path(table["data"][key]).name
     return table

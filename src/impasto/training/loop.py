@@ -139,6 +139,8 @@ def run(
         betas=recipe.optim.betas,
         weight_decay=recipe.optim.weight_decay,
     )
+    if recipe.start and found is None:
+        restore_modules(modules, load_checkpoint(Journal(recipe.start).checkpoint), "ema")
     average = {name: copy.deepcopy(module).requires_grad_(False).eval() for name, module in modules.items()}
     step = 0
     if found is not None:

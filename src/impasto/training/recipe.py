@@ -137,6 +137,7 @@ class StyleRecipe(_Table):
     loss: StyleLossTable = StyleLossTable()
     optim: OptimTable = OptimTable()
     stages: tuple[Stage, ...] = (Stage(share=1.0, crop=128, batch=8),)
+    start: str = Field(default="", description="run folder whose averaged networks this run starts from")
     styles: tuple[NamedStyle, ...] = ()
     licence: LicenceTable = LicenceTable()
     save_every: int = Field(default=500, ge=1, description="steps between checkpoints")
@@ -198,6 +199,8 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> StyleRecipe:
         for key in ("photos", "paintings"):
             if isinstance(data.get(key), str):
                 data[key] = str((path.parent / data[key]).resolve())
+    if isinstance(table.get("start"), str) and table["start"]:
+        table["start"] = str((path.parent / table["start"]).resolve())
     styles = table.get("styles")
     for style in styles if isinstance(styles, list) else ():
         if isinstance(style, dict) and isinstance(style.get("picture"), str):
@@ -227,6 +230,7 @@ def recipe_hash(recipe: StyleRecipe) -> str:
     """A digest of all that a checkpoint depends on: a changed recipe refuses to resume."""
     table = recipe.model_dump(mode="json", exclude={"save_every", "sample_every", "title", "styles", "licence"})
     table["data"].pop("sources")
+    table["start"] = Path(table["start"]).name
     for key in ("photos", "paintings"):  # the same folder may lie elsewhere on another machine
         table["data"][key] = Path(table["data"][key]).name
     return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()[:16]
