@@ -15,7 +15,7 @@ from PIL import Image
 
 from impasto.errors import TrainingError
 from impasto.training.data import Pixels
-from impasto.training.recipe import StyleRecipe, make_recipe
+from impasto.training.recipe import Recipe, make_recipe
 
 
 class Journal:
@@ -29,7 +29,7 @@ class Journal:
         self.folder = Path(folder)
         self.checkpoint = self.folder / "checkpoint.safetensors"
 
-    def start(self, recipe: StyleRecipe, *, resume: bool) -> None:
+    def start(self, recipe: Recipe, *, resume: bool) -> None:
         """Make the folder, or check that it can be gone on with; figures of a run that never saved are dropped.
 
         Raises:
@@ -49,7 +49,7 @@ class Journal:
         if resume and not self.checkpoint.exists():
             raise TrainingError(f"{self.folder} holds no checkpoint to resume from: leave --resume out.")
 
-    def recipe(self) -> StyleRecipe:
+    def recipe(self) -> Recipe:
         """The recipe of the run in this folder."""
         try:
             table = json.loads((self.folder / "recipe.json").read_text("utf-8"))
