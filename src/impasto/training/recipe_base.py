@@ -14,8 +14,7 @@ NAME = r"^[a-z0-9][a-z0-9-]{0,63}$"  # what a model file allows, so that no long
 class Table(BaseModel):
     """A frozen table: an unknown key is an error, and so is a number that is not finite."""
 
-
-model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Source(Table):
