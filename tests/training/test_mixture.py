@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -64,7 +65,7 @@ def test_every_step_raises_what_is_maximised() -> None:
     for steps in range(1, 16):
         found = m.fit(x, 4, steps=steps, tolerance=-math.inf)
         scores.append(found.log_density(x).sum() + m._log_prior(found, x.var(0)))
-    assert all(after > before - 1e-9 for before, after in zip(scores, scores[1:], strict=False))
+    assert all(after > before - 1e-9 for before, after in itertools.pairwise(scores))
     assert scores[-1] > scores[0] + 0.1
 
 

@@ -127,7 +127,7 @@ def fit(
         TrainingError: too few points, or some that are not numbers.
     """
     points = _checked(x)
-    count, size = points.shape
+    count = len(points)
     if not 1 <= components <= count:
         raise TrainingError(f"A mixture of {components} needs as many latents and there are {count}: ask for fewer.")
     variance = points.var(0)
