@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from impasto.runtime.pixels.color import color_stats as measured
 from impasto.training.nets.blocks import (
     FixedNorm,
     ModulatedConv,
@@ -16,6 +17,11 @@ from impasto.training.nets.blocks import (
     PatchConv,
     SlowLinear,
     channel_stats,
+    color_stats,
+    invert_symmetric,
+    symmetric_root,
+    transform_colors,
+    unpack_symmetric,
 )
 
 STYLE = 6
@@ -245,3 +251,37 @@ def test_channel_stats_against_numpy() -> None:
     values = x.double().numpy()
     np.testing.assert_allclose(found[:, :4], values.mean((2, 3)), rtol=1e-5)
     np.testing.assert_allclose(found[:, 4:], np.sqrt(values.var((2, 3)) + 1e-6), rtol=1e-3)
+
+
+def test_symmetric_root() -> None:
+    basis = torch.linalg.qr(torch.randn(5, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))[0]
+    values = torch.tensor([[1.0, 1.0, 1.0], [0.25, 0.01, 0.001], [0.75, 0.0009, 0.0009], [1e-3] * 3, [4.0, 2.0, 0.01]])
+    matrix = basis @ torch.diag_embed(values.double()) @ basis.mT
+    root = symmetric_root(matrix)
+    torch.testing.assert_close(root @ root, matrix, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(root, root.mT, rtol=0, atol=1e-9)
+    assert float(torch.linalg.eigvalsh(root).min()) > 0
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_color_stats_are_what_the_runtime_measures(precision: torch.dtype) -> None:
+    """In mixed precision too: a photo's colours are not to be rounded."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(4, 3, 20, 30, generator=generator)
+    x[1] = x[1, :1]  # grey
+    x[2] = 0.5
+    x[3] = (x[3] > 0.5).float()
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+        found = color_stats(x)
+        again = transform_colors(x, found[:, 3:], found[:, :3])
+    assert found.dtype == torch.float32 and found.shape == (4, 9)
+    for row, picture in zip(found, x.permute(0, 2, 3, 1).numpy(), strict=True):
+        np.testing.assert_allclose(row, measured(picture), atol=1e-5)
+    expected = torch.einsum("nij,njhw->nihw", unpack_symmetric(found[:, 3:]), x) + found[:, :3, None, None]
+    torch.testing.assert_close(again, expected, rtol=0, atol=1e-5)
+
+
+def test_invert_symmetric() -> None:
+    x = color_stats(torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(1)))[:, 3:]
+    product = unpack_symmetric(invert_symmetric(x)) @ unpack_symmetric(x)
+    torch.testing.assert_close(product, torch.eye(3).expand(6, 3, 3), rtol=0, atol=1e-4)

@@ -16,7 +16,8 @@ from impasto.errors import BundleError, TrainingError
 from impasto.progress import Progress
 from impasto.runtime.bundle import Bundle
 from impasto.runtime.engine import Engine
-from impasto.runtime.picture import Picture, rgb_stats
+from impasto.runtime.grain import grain
+from impasto.runtime.picture import Picture, color_stats
 from impasto.runtime.style import StyleModel
 from impasto.training import export as export_module
 from impasto.training.checkpoint import load_checkpoint, module_tensors, save_checkpoint
@@ -75,7 +76,7 @@ def test_what_it_says_about_itself(made: Made, pictures: Path) -> None:
     assert manifest == result.manifest
     assert (manifest.name, manifest.created, manifest.step, manifest.images_seen) == ("tiny", CREATED, 3, 6)
     assert manifest.quality == {"style gap": 0.5}
-    assert manifest.code_size == 14
+    assert manifest.code_size == 17
     assert manifest.graphs["painter"].receptive_field == tiny_recipe(pictures).net.receptive_field
     assert [source.name for source in manifest.data] == ["drawn"]
     assert manifest.licence.weights == "CC0-1.0"
@@ -110,9 +111,9 @@ def test_the_model_paints_what_torch_paints(made: Made) -> None:
     photo = drawn_photo(88, 64, seed=3)
     code = model.code("small-night")
     painted = model.paint(Picture(photo), code).rgb
-    stats = torch.from_numpy(rgb_stats(photo).reshape(1, 6))
+    stats, noise = torch.from_numpy(color_stats(photo)[None]), torch.from_numpy(grain(4, 8, 11))
     x = torch.from_numpy(photo).permute(2, 0, 1)[None]
-    expected = modules["painter"](x, stats, torch.from_numpy(code)[None])[0].permute(1, 2, 0).numpy()
+    expected = modules["painter"](x, stats, torch.from_numpy(code)[None], noise)[0].permute(1, 2, 0).numpy()
     assert painted.shape == photo.shape
     assert np.abs(painted - expected).max() < 1e-3
     assert np.abs(painted - photo).mean() > 0.01, "it paints something"
@@ -128,7 +129,7 @@ def test_named_styles_are_the_codes_of_their_pictures(made: Made, pictures: Path
     for i, code in enumerate((first, second)):
         picture = Picture.open(pictures / "paintings" / f"00{i}.png")
         np.testing.assert_allclose(code, model.encode(picture), atol=1e-5)
-        np.testing.assert_allclose(code[-6:], rgb_stats(picture.rgb), atol=0.02)
+        np.testing.assert_allclose(code[-9:], color_stats(picture.rgb), atol=0.02)
     assert np.abs(first - second).max() > 0.01
     _, modules, _ = load_run(run)
     # 160 pixels on the short side are a multiple of 16: what torch is given is what the runtime gives the encoder.
@@ -184,7 +185,7 @@ def test_a_graph_that_differs_is_refused(
     run, out, _, _ = made
     eye, brush = graphs(out)
 
-    def altered(module: Any, inputs: Any, multiples: Any, output: str) -> bytes:
+    def altered(module: Any, inputs: Any, multiples: Any, output: str, **rest: Any) -> bytes:
         raw = eye if output == "code" else brush
         if (output == "code") != (part == "encoder"):
             return raw
@@ -207,8 +208,8 @@ def test_graphs_take_any_size_of_their_rule(made: Made) -> None:
     code = eye.run({"style": np.full((1, 3, 32, 80), 0.5, np.float32)})["code"]
     for height, width in ((16, 16), (16, 264), (48, 24)):
         photo = np.random.default_rng(0).random((1, 3, height, width), np.float32)
-        stats = np.array([[0.5, 0.5, 0.5, 0.3, 0.3, 0.3]], np.float32)
-        painted = brush.run({"photo": photo, "photo_stats": stats, "code": code})["painted"]
+        rest = {"photo_stats": color_stats(photo[0].transpose(1, 2, 0))[None], "code": code}
+        painted = brush.run({"photo": photo, "grain": grain(4, height // 8, width // 8), **rest})["painted"]
         assert painted.shape == photo.shape and painted.min() >= 0 and painted.max() <= 1
 
 
@@ -226,7 +227,7 @@ def test_what_would_fail_later_is_said_at_once(
     made: Made, tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, out, _, _ = made
-    monkeypatch.setattr(export_module, "to_onnx", lambda *_: pytest.fail("work was begun"))
+    monkeypatch.setattr(export_module, "to_onnx", lambda *_, **__: pytest.fail("work was begun"))
     before = out.read_bytes()
     with pytest.raises(BundleError, match=r"exists already: choose another name or allow overwriting\.$"):
         export(run, out)
@@ -257,7 +258,7 @@ def test_runs_that_cannot_be_exported(tmp_path: Path, pictures: Path) -> None:
 def test_overwriting(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, out, _, _ = made
     eye, brush = graphs(out)
-    monkeypatch.setattr(export_module, "to_onnx", lambda m, i, s, output: eye if output == "code" else brush)
+    monkeypatch.setattr(export_module, "to_onnx", lambda m, i, s, output, **_: eye if output == "code" else brush)
     target = tmp_path / "new.impasto"
     target.write_bytes(b"something else")
     export(run, target, overwrite=True, created=CREATED, quality={"style gap": 0.5})

@@ -7,9 +7,10 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from impasto.runtime.pixels.color import COLOR_FLOOR
 from impasto.training.nets import NETS
-from impasto.training.nets.blocks import SlowLinear, channel_stats
-from impasto.training.nets.style import FLOOR, Painter, StyleEncoder, StyleHint, StyleSpec
+from impasto.training.nets.blocks import SlowLinear, color_stats
+from impasto.training.nets.style import COLORS, GRAIN, Painter, StyleEncoder, StyleHint, StyleSpec
 from training.support import tiny_spec
 
 
@@ -35,20 +36,25 @@ def smooth(n: int, height: int, width: int, seed: int = 0) -> Tensor:
 
 def codes(n: int, seed: int = 0, size: int = 8) -> Tensor:
     random = torch.Generator().manual_seed(seed)
-    colours = torch.cat(
-        (0.3 + 0.4 * torch.rand(n, 3, generator=random), 0.1 + 0.2 * torch.rand(n, 3, generator=random)), 1
-    )
-    return torch.cat((torch.randn(n, size, generator=random), colours), 1)
+    mean = 0.3 + 0.4 * torch.rand(n, 3, generator=random)
+    spread = torch.tensor([0.2, 0.05, 0.0, 0.2, 0.05, 0.2]) * (0.5 + torch.rand(n, 1, generator=random))
+    return torch.cat((torch.randn(n, size, generator=random), mean, spread), 1)
+
+
+def grain(photo: Tensor, seed: int = 0) -> Tensor:
+    random = torch.Generator().manual_seed(seed)
+    n, _, height, width = photo.shape
+    return torch.randn(n, GRAIN, height // 8, width // 8, generator=random)
 
 
 @pytest.mark.parametrize("norm", ["demod", "instance"])
 @pytest.mark.parametrize("size", [(16, 16), (64, 24), (40, 128)])
 def test_painter_keeps_the_size(norm: str, size: tuple[int, int]) -> None:
     net, photo = painter(norm), smooth(2, *size)
-    painted = net(photo, channel_stats(photo), codes(2))
+    painted = net(photo, color_stats(photo), codes(2), grain(photo))
     assert painted.shape == photo.shape and painted.dtype == torch.float32
     assert float(painted.min()) >= 0 and float(painted.max()) <= 1
-    torch.testing.assert_close(painted, net.raw(photo, channel_stats(photo), codes(2)).clamp(0, 1))
+    torch.testing.assert_close(painted, net.raw(photo, color_stats(photo), codes(2), grain(photo)).clamp(0, 1))
 
 
 @pytest.mark.parametrize("blocks", [1, 3])
@@ -59,14 +65,15 @@ def test_receptive_field_is_a_true_and_tight_bound(blocks: int) -> None:
     assert reach is not None
     side = -(-(2 * reach + 40) // 8) * 8
     photo = smooth(1, side, side)
-    stats, code = channel_stats(photo), codes(1)
-    before = net.raw(photo, stats, code)
+    stats, code = color_stats(photo), codes(1)
+    noise = grain(photo)
+    before = net.raw(photo, stats, code, noise)
     farthest = 0
     for offset in range(0, 8, 3):  # where in the 8 x 8 cell the pixel lies matters
         y = x = side // 2 // 8 * 8 + offset
         changed = photo.clone()
         changed[0, :, y, x] = 1 - changed[0, :, y, x]
-        rows, columns = (net.raw(changed, stats, code) - before).abs().amax((0, 1)).gt(0).nonzero(as_tuple=True)
+        rows, columns = (net.raw(changed, stats, code, noise) - before).abs().amax((0, 1)).gt(0).nonzero(as_tuple=True)
         felt = max(int((rows - y).abs().max()), int((columns - x).abs().max()))
         assert felt <= reach
         farthest = max(farthest, felt)
@@ -79,8 +86,8 @@ def test_instance_norm_feels_everything() -> None:
     photo = smooth(1, 160, 160)
     changed = photo.clone()
     changed[0, :, 0, 0] = 1 - changed[0, :, 0, 0]
-    stats, code = channel_stats(photo), codes(1)
-    moved = (net.raw(changed, stats, code) - net.raw(photo, stats, code)).abs()
+    stats, code = color_stats(photo), codes(1)
+    moved = (net.raw(changed, stats, code, grain(photo)) - net.raw(photo, stats, code, grain(photo))).abs()
     assert float(moved[..., -8:, -8:].max()) > 0
 
 
@@ -90,19 +97,23 @@ def test_a_tile_is_painted_as_the_same_pixels_of_the_whole() -> None:
     assert reach is not None
     margin = -(-reach // 8) * 8
     photo, code = smooth(1, 2 * margin + 64, 2 * margin + 96), codes(1)
-    stats = channel_stats(photo)
-    whole = net(photo, stats, code)
+    stats = color_stats(photo)
+    noise = grain(photo)
+    whole = net(photo, stats, code, noise)
     top, left, height, width = 16, 24, 32, 40
+    same = noise[..., top // 8 : (top + 2 * margin + height) // 8, left // 8 : (left + 2 * margin + width) // 8]
     tile = photo[..., top : top + 2 * margin + height, left : left + 2 * margin + width]
-    inner = net(tile, stats, code)[..., margin : margin + height, margin : margin + width]
+    inner = net(tile, stats, code, same)[..., margin : margin + height, margin : margin + width]
     expected = whole[..., top + margin : top + margin + height, left + margin : left + margin + width]
     torch.testing.assert_close(inner, expected, rtol=0, atol=1e-6)
     # With statistics of its own the tile would differ, so the test does see them.
-    other = net(tile, channel_stats(tile), code)[..., margin : margin + height, margin : margin + width]
+    other = net(tile, color_stats(tile), code, same)[..., margin : margin + height, margin : margin + width]
     assert float((other - expected).abs().max()) > 1e-3
+    elsewhere = net(tile, stats, code, grain(tile, seed=1))[..., margin : margin + height, margin : margin + width]
+    assert float((elsewhere - expected).abs().max()) > 1e-3, "the noise is seen"
     # And so would one that is not aligned to the 8 x 8 cells.
     crooked = photo[..., top + 4 : top + 4 + 2 * margin + height, left : left + 2 * margin + width]
-    off = net(crooked, stats, code)[..., margin - 4 : margin - 4 + height, margin : margin + width]
+    off = net(crooked, stats, code, same)[..., margin - 4 : margin - 4 + height, margin : margin + width]
     assert float((off - expected).abs().max()) > 1e-3
 
 
@@ -111,54 +122,62 @@ def silence(net: Painter, gate: float) -> None:
     net.up1.affine.weight.zero_()
     net.up1.affine.bias.zero_()
     net.up1.affine.bias[:4] = -1 / net.up1.affine.rate  # the gain is 1 + this
-    net.gate.weight.zero_()
-    net.gate.bias.fill_(gate / net.gate.rate)
+    net.up1.affine.bias[7] = gate / net.up1.affine.rate
 
 
 def test_without_strokes_it_is_colour_transfer() -> None:
     net = painter()
     silence(net, gate=50.0)
     photo, code = smooth(3, 64, 72), codes(3)
-    painted = channel_stats(net.raw(photo, channel_stats(photo), code))
-    torch.testing.assert_close(painted, code[:, -6:], rtol=1e-3, atol=1e-4)
+    painted = net.raw(photo, color_stats(photo), code, grain(photo))
+    pixels = painted.double().flatten(2)
+    torch.testing.assert_close(pixels.mean(2).float(), code[:, -9:-6], rtol=0, atol=1e-5)
+    rows, columns = torch.triu_indices(3, 3)
+    for row, own in enumerate(code[:, -6:].double()):
+        spread = torch.empty(3, 3, dtype=torch.float64)
+        spread[rows, columns] = spread[columns, rows] = own
+        # What the floor adds to the photo's covariance is missing in the result.
+        torch.testing.assert_close(pixels[row].cov(correction=0), spread @ spread, rtol=0.05, atol=1e-4)
 
 
 def test_with_its_own_statistics_and_no_strokes_a_photo_is_itself() -> None:
     net = painter()
     silence(net, gate=50.0)
     photo = smooth(2, 64, 64)
-    stats = channel_stats(photo)
+    stats = color_stats(photo)
     code = torch.cat((torch.randn(2, 8), stats), 1)
-    torch.testing.assert_close(net(photo, stats, code), photo, rtol=0, atol=1e-5)
+    torch.testing.assert_close(net(photo, stats, code, grain(photo)), photo, rtol=0, atol=1e-5)
     silence(net, gate=-50.0)
-    plain = net(photo, stats, code)
+    plain = net(photo, stats, code, grain(photo))
     torch.testing.assert_close(plain, stats[:, :3, None, None].expand_as(photo), rtol=0, atol=1e-5)
 
 
 def test_a_flat_photo_is_not_blown_up() -> None:
     net = painter()
     photo = 0.5 + 1e-3 * torch.randn(1, 3, 64, 64)
-    stats = channel_stats(photo)
-    assert float(stats[:, 3:].max()) < FLOOR
-    still = net.raw(photo.mean((2, 3), keepdim=True).expand_as(photo), stats, codes(1))
-    assert float((net.raw(photo, stats, codes(1)) - still).abs().max()) < 0.1
+    stats = color_stats(photo)
+    assert float(photo.std()) < COLOR_FLOOR / 10
+    still = net.raw(photo.mean((2, 3), keepdim=True).expand_as(photo), stats, codes(1), grain(photo))
+    assert float((net.raw(photo, stats, codes(1), grain(photo)) - still).abs().max()) < 0.1
 
 
 def test_the_style_decides() -> None:
     net, photo = painter(), smooth(1, 64, 64)
-    stats, first = channel_stats(photo), codes(1)
+    stats, first = color_stats(photo), codes(1)
     second = first.clone()
-    second[:, :-6] = codes(1, seed=9)[:, :-6]
-    moved = (net.raw(photo, stats, first) - net.raw(photo, stats, second)).abs().mean()
+    second[:, :-COLORS] = codes(1, seed=9)[:, :-COLORS]
+    moved = (net.raw(photo, stats, first, grain(photo)) - net.raw(photo, stats, second, grain(photo))).abs().mean()
     assert float(moved) > 0.01, "strokes depend on the learnt part alone too"
 
 
 @pytest.mark.parametrize("norm", ["demod", "instance"])
 def test_batches_are_rows_of_their_own(norm: str) -> None:
     net, photo, code = painter(norm), smooth(4, 64, 64), codes(4)
-    stats = channel_stats(photo)
-    together = net(photo, stats, code)
-    apart = torch.cat([net(photo[n : n + 1], stats[n : n + 1], code[n : n + 1]) for n in range(4)])
+    stats = color_stats(photo)
+    noise = grain(photo)
+    together = net(photo, stats, code, noise)
+    rows = [slice(n, n + 1) for n in range(4)]
+    apart = torch.cat([net(photo[n], stats[n], code[n], noise[n]) for n in rows])
     torch.testing.assert_close(together, apart, rtol=0, atol=1e-5)
 
 
@@ -170,7 +189,7 @@ def test_gradients_reach_every_parameter(norm: str) -> None:
     photo, style = smooth(2, 64, 64), smooth(2, 64, 64, seed=5)
     net = modules["painter"]
     assert isinstance(net, Painter)
-    painted = net.raw(photo, channel_stats(photo), modules["encoder"](style))
+    painted = net.raw(photo, color_stats(photo), modules["encoder"](style), grain(photo))
     (painted - smooth(2, 64, 64, seed=6)).square().mean().backward()
     for part, module in modules.items():
         for name, value in module.named_parameters():
@@ -187,19 +206,17 @@ def encoder() -> StyleEncoder:
 def test_a_code_ends_with_the_paintings_colours(size: tuple[int, int]) -> None:
     style = smooth(3, *size)
     code = encoder()(style)
-    assert code.shape == (3, tiny_spec().code_size) == (3, 14)
-    pixels = style.double().flatten(2)
-    torch.testing.assert_close(code[:, -6:-3].double(), pixels.mean(2), rtol=0, atol=1e-5)
-    torch.testing.assert_close(code[:, -3:].double(), pixels.std(2, correction=0), rtol=0, atol=1e-4)
+    assert code.shape == (3, tiny_spec().code_size) == (3, 17)
+    torch.testing.assert_close(code[:, -COLORS:], color_stats(style), rtol=0, atol=0)
 
 
 def test_calibration_makes_codes_differ() -> None:
     """Over the paintings that it was measured on every learnt number has mean 0 and deviation 1."""
     net = encoder()
     styles = torch.cat([smooth(1, 64, 64, seed=k) * (0.3 + 0.05 * k) for k in range(12)])
-    before = net(styles)[:, :-6]
+    before = net(styles)[:, :-COLORS]
     net.calibrate([styles[:5], styles[5:]])
-    learnt = net(styles)[:, :-6]
+    learnt = net(styles)[:, :-COLORS]
     torch.testing.assert_close(learnt.mean(0), torch.zeros(8), rtol=0, atol=1e-4)
     torch.testing.assert_close(learnt.std(0), torch.ones(8), rtol=0, atol=1e-3)
     assert float(before.std(0).mean()) < 0.5, "without it they are nearly parallel"
@@ -219,10 +236,10 @@ def test_the_hint_is_low_where_a_code_tells_the_energies() -> None:
         hint.guess.weight.zero_()
         hint.guess.bias.zero_()
         assert float(hint(codes(64), energies)) == pytest.approx(1, abs=0.05), "knowing nothing costs the variance"
-        hint.guess.weight[:14] = torch.eye(14)
-        telling = torch.zeros(64, 14)
-        telling[:] = target[:, :14]
-        rest = float(target[:, 14:].square().mean()) * 6 / 20
+        hint.guess.weight[:17] = torch.eye(17)
+        telling = torch.zeros(64, 17)
+        telling[:] = target[:, :17]
+        rest = float(target[:, 17:].square().mean()) * 3 / 20
         assert float(hint(telling, energies)) == pytest.approx(rest, abs=0.01)
     assert float(hint.scale(torch.zeros(1, 20)).isfinite().all())
 
@@ -246,7 +263,7 @@ def test_a_code_is_about_strokes_not_places() -> None:
 
 
 def test_spec() -> None:
-    assert StyleSpec().code_size == 134
+    assert StyleSpec().code_size == 137
     assert StyleSpec(blocks=4).receptive_field == 8 * (2 * 4 + 2) + 12 + 10
     for wrong in ({"fine": 4}, {"blocks": 0}, {"norm": "batch"}, {"eyes": (8, 8)}, {"eyes": (8, 8, 0)}, {"fin": 8}):
         with pytest.raises(ValidationError):

@@ -332,7 +332,7 @@ def test_four_steps_are_two_and_two_bit_for_bit(
 
 def test_a_tiny_run_really_learns(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "LOG_EVERY", 1)
-    changes: dict[str, Any] = {"steps": 40, "sample_every": 40, "optim": {"lr": 3e-3, "warmup": 2}}
+    changes: dict[str, Any] = {"steps": 80, "sample_every": 80, "optim": {"lr": 3e-3, "warmup": 2}}
     task = task_of(pictures, tmp_path, **changes)
     before = task_of(pictures, tmp_path, **changes)
     loop.run(task, Journal(tmp_path / "run"))
@@ -343,7 +343,7 @@ def test_a_tiny_run_really_learns(pictures: Path, tmp_path: Path, monkeypatch: p
     assert sum(float(f["style"]) for _, f in last) < 0.6 * sum(float(f["style"]) for _, f in first)
     losses = [row["loss"] for row in figures(tmp_path / "run")]
     assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
-    with Image.open(tmp_path / "run" / "samples" / "0000040.png") as grid:
+    with Image.open(tmp_path / "run" / "samples" / "0000080.png") as grid:
         assert grid.size == (6 * 256, 6 * 256)
 
 

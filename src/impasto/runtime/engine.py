@@ -169,6 +169,11 @@ def load_library(engine: EngineName) -> None:
         import_module(engine)
 
 
+def ruled(side: int, minimum: int, multiple: int) -> int:
+    """The least side, in pixels, that obeys the size rule and is not below ``side``."""
+    return -(-max(side, minimum) // multiple) * multiple
+
+
 def pad_to_rule(picture: Array, minimum: int, multiple: int) -> tuple[Array, tuple[slice, ...]]:
     """Extend a picture at its right and bottom until both sides obey the size rule.
 
@@ -189,7 +194,7 @@ def pad_to_rule(picture: Array, minimum: int, multiple: int) -> tuple[Array, tup
         raise EngineError(f"A picture must have the shape [N,C,H,W] with no side of 0, not {list(picture.shape)}.")
     height, width = picture.shape[2:]
     for axis, side in ((2, height), (3, width)):
-        pad = -(-max(side, minimum) // multiple) * multiple - side
+        pad = ruled(side, minimum, multiple) - side
         if pad:
             widths = [(0, 0)] * 4
             widths[axis] = (0, pad)

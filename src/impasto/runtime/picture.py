@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from impasto.errors import PictureError
 from impasto.runtime.files import SUFFIXES, Source, check_target, format_for, read_source, write_atomic
-from impasto.runtime.pixels.color import keep_colors, rgb_stats
+from impasto.runtime.pixels.color import color_stats, keep_colors, rgb_stats
 from impasto.runtime.pixels.decode import DEFAULT_MAX_PIXELS, Decoded, decode, decode_pil
 from impasto.runtime.pixels.encode import encode, losses, quantized
 from impasto.runtime.pixels.metadata import PictureInfo
@@ -27,7 +27,7 @@ from impasto.runtime.pixels.metadata import PictureInfo
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["DEFAULT_MAX_PIXELS", "Picture", "PictureInfo", "keep_colors", "resize_plane", "rgb_stats"]
+__all__ = ["DEFAULT_MAX_PIXELS", "Picture", "PictureInfo", "color_stats", "keep_colors", "resize_plane", "rgb_stats"]
 
 F32 = NDArray[np.float32]
 

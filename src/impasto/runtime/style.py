@@ -1,7 +1,8 @@
 """Paint a picture in the manner of another.
 
-A **style code** is a float32 vector [D]: the style encoder's description of strokes, then the mean and the standard
-deviation of the painting's R, G and B (six numbers, last). Codes can be averaged, saved and used again.
+A **style code** is a float32 vector [D]: the style encoder's description of strokes, then the mean and the spread of
+the painting's colours (nine numbers, last; see :func:`impasto.runtime.picture.color_stats`). Codes can be averaged,
+saved and used again.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from numpy.typing import ArrayLike, NDArray
 from impasto.errors import BundleError, ImpastoError, UnknownName
 from impasto.runtime.archive import format_table, parse_table, read_whole, write_whole
 from impasto.runtime.bundle import Bundle, GraphSpec, StyleInfo, find_bundle
-from impasto.runtime.engine import Engine, EngineName, load_library, pad_to_rule
-from impasto.runtime.picture import Picture, resize_plane, rgb_stats
+from impasto.runtime.engine import Engine, EngineName, load_library, pad_to_rule, ruled
+from impasto.runtime.grain import grain
+from impasto.runtime.picture import Picture, color_stats, resize_plane, rgb_stats
 from impasto.runtime.picture import keep_colors as with_photo_colors
 
 Code = NDArray[np.float32]
@@ -37,6 +39,7 @@ STYLE_SCALE = 512
 LARGEST_SCALE = 4096
 MAX_ASPECT = 3.0
 CODE_FILE_LIMIT = 1024**2
+GRAIN_CELL = 8  # pixels
 _COLORS = 6
 _KEPT_MODELS = 3
 
@@ -209,16 +212,28 @@ class StyleModel:
         spec = self._spec("painter")
         planes = _to_planes(picture.rgb)
         # Of the planes, because numpy sums what lies side by side faster.
-        stats = rgb_stats(planes[0].transpose(1, 2, 0), picture.alpha).reshape(1, _COLORS)
         rgb = self._engine("painter").run_picture(
             "photo",
             planes,
-            {"photo_stats": stats, "code": used[None]},
+            {"code": used[None], **self._beside(planes, picture.alpha)},
             minimum=spec.minimum,
             multiple=spec.multiple,
             finish=_to_pixels,
         )
         return replace(picture, rgb=with_photo_colors(rgb, picture.rgb) if keep_colors else rgb)
+
+    def _beside(self, planes: NDArray[np.float32], alpha: NDArray[np.float32] | None) -> dict[str, NDArray[np.float32]]:
+        """What the painter takes besides the photo [1,3,H,W] and the code, as its graph in the manifest says."""
+        spec = self._spec("painter")
+        feeds = {}
+        for tensor in spec.inputs:
+            if tensor.name == "photo_stats":
+                measure = rgb_stats if tensor.shape[1] == _COLORS else color_stats
+                feeds["photo_stats"] = measure(planes[0].transpose(1, 2, 0), alpha)[None]
+            elif tensor.name == "grain":
+                sides = (ruled(side, spec.minimum, spec.multiple) // GRAIN_CELL for side in planes.shape[2:])
+                feeds["grain"] = grain(int(tensor.shape[1]), *sides)
+        return feeds
 
     @cached_property
     def _table(self) -> Code:

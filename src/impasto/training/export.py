@@ -38,7 +38,8 @@ from impasto.runtime.style import StyleModel
 from impasto.training.checkpoint import load_checkpoint, restore_modules
 from impasto.training.journal import Journal
 from impasto.training.nets import NETS
-from impasto.training.nets.blocks import ModulatedConv, PatchConv
+from impasto.training.nets.blocks import ModulatedConv, PatchConv, color_stats
+from impasto.training.nets.style import COLORS, GRAIN
 from impasto.training.recipe import StyleRecipe
 
 PARITY = 1e-3
@@ -102,7 +103,8 @@ def export(
     progress(Progress(1, 4, "stages", "painter"))
     code = encoder(torch.rand(1, 3, 64, 64))
     photo = torch.rand(1, 3, 64, 96)
-    brush = to_onnx(painter, {"photo": photo, "photo_stats": _stats(photo), "code": code}, {"photo": 8}, "painted")
+    inputs = {"photo": photo, "photo_stats": color_stats(photo), "code": code, "grain": torch.randn(1, GRAIN, 8, 12)}
+    brush = to_onnx(painter, inputs, {"photo": 8}, "painted", parts={"grain": ("photo", 8)})
     progress(Progress(2, 4, "stages", "parity"))
     differences = _parity(encoder, painter, eye, brush)
     progress(Progress(3, 4, "stages", "styles"))
@@ -153,8 +155,22 @@ def portable(recipe: StyleRecipe) -> dict[str, Any]:
     return table
 
 
-def to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], multiples: Mapping[str, int], output: str) -> bytes:
-    """An ONNX graph with free height and width of the inputs in ``multiples``; constants are folded first."""
+def to_onnx(
+    module: nn.Module,
+    inputs: Mapping[str, Tensor],
+    multiples: Mapping[str, int],
+    output: str,
+    parts: Mapping[str, tuple[str, int]] | None = None,
+) -> bytes:
+    """An ONNX graph with free height and width of the inputs in ``multiples``; constants are folded first.
+
+    Args:
+        module: the network.
+        inputs: an example of each input, by name, in order.
+        multiples: the inputs of free size, and what their height and width are multiples of.
+        output: name of the output.
+        parts: inputs whose size is that of another one, divided.
+    """
     with frozen(module), _quiet_exporter(), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter's own, about torch internals
         shapes: dict[str, Any] = {name: {} for name in inputs}
@@ -162,6 +178,10 @@ def to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], multiples: Mapping[
             high = torch.export.Dim(f"{name}_h", min=2, max=8192)
             wide = torch.export.Dim(f"{name}_w", min=2, max=8192)
             shapes[name] = {2: multiple * high, 3: multiple * wide}
+            for part, (whole, divisor) in (parts or {}).items():
+                if whole == name:
+                    rule = multiple // divisor
+                    shapes[part] = {2: rule * high, 3: rule * wide} if rule > 1 else {2: high, 3: wide}
         program = torch.onnx.export(
             module,
             tuple(inputs.values()),
@@ -218,10 +238,6 @@ class frozen:  # noqa: N801 (a context manager, used as a word)
             conv.thaw()
 
 
-def _stats(photo: Tensor) -> Tensor:
-    return torch.cat((photo.mean((2, 3)), photo.std((2, 3), correction=0)), 1)
-
-
 def _parity(encoder: nn.Module, painter: nn.Module, eye: bytes, brush: bytes) -> tuple[float, float]:
     """Largest differences (painter, encoder) over ``SIZES`` and random codes."""
     ours, theirs = Engine(eye), Engine(brush)
@@ -237,11 +253,13 @@ def _parity(encoder: nn.Module, painter: nn.Module, eye: bytes, brush: bytes) ->
         )
         with torch.no_grad():
             code = encoder(style)
-            stats = _stats(photo)
-            painted = painter(photo, stats, code)
+            stats = color_stats(photo)
+            grain = torch.randn(1, GRAIN, height // 8, width // 8, generator=generator)
+            painted = painter(photo, stats, code, grain)
         got = ours.run({"style": style.numpy()})["code"]
         worst["encoder"] = _worse(worst["encoder"], got - code.numpy())
-        out = theirs.run({"photo": photo.numpy(), "photo_stats": stats.numpy(), "code": code.numpy()})["painted"]
+        inputs = {"photo": photo, "photo_stats": stats, "code": code, "grain": grain}
+        out = theirs.run({name: tensor.numpy() for name, tensor in inputs.items()})["painted"]
         worst["painter"] = _worse(worst["painter"], out - painted.numpy())
     for name, difference in worst.items():
         if not difference < PARITY:
@@ -259,7 +277,9 @@ def _worse(before: float, difference: NDArray[np.float32]) -> float:
 
 def _graphs(recipe: StyleRecipe) -> dict[str, GraphSpec]:
     code = TensorSpec(
-        name="code", shape=(1, recipe.net.code_size), meaning="style code; its last six are mean and deviation of RGB"
+        name="code",
+        shape=(1, recipe.net.code_size),
+        meaning="style code; its last nine are mean and spread of the colours",
     )
     return {
         "encoder": GraphSpec(
@@ -275,11 +295,11 @@ def _graphs(recipe: StyleRecipe) -> dict[str, GraphSpec]:
                 TensorSpec(name="photo", shape=(1, 3, "H", "W"), range=(0, 1), meaning="photo, RGB"),
                 TensorSpec(
                     name="photo_stats",
-                    shape=(1, 6),
-                    range=(0, 1),
-                    meaning="mean and deviation of R, G, B over the whole photo",
+                    shape=(1, COLORS),
+                    meaning="mean of R, G, B over the whole photo, then the spread: rr, rg, rb, gg, gb, bb",
                 ),
                 code,
+                TensorSpec(name="grain", shape=(1, GRAIN, "H/8", "W/8"), meaning="noise of mean 0 and deviation 1"),
             ),
             outputs=(TensorSpec(name="painted", shape=(1, 3, "H", "W"), range=(0, 1), meaning="painted photo, RGB"),),
             minimum=16,

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from impasto.errors import PictureError
-from impasto.runtime.picture import keep_colors, rgb_stats
-from impasto.runtime.pixels.color import LUMA
+from impasto.runtime.picture import color_stats, keep_colors, rgb_stats
+from impasto.runtime.pixels.color import COLOR_FLOOR, LUMA
 
 
 def noise(height: int, width: int, seed: int) -> np.ndarray:
@@ -93,3 +94,37 @@ def test_rgb_stats_refuse_what_has_no_colours() -> None:
         rgb_stats(np.zeros((0, 4, 3), np.float32))
     with pytest.raises(PictureError, match="The alpha is 3x2 and the picture 4x4"):
         rgb_stats(np.zeros((4, 4, 3), np.float32), np.zeros((2, 3), np.float32))
+
+
+def test_color_stats_are_mean_and_root_of_the_covariance() -> None:
+    rgb = noise(60, 70, 0) @ np.float32([[0.6, 0.2, 0.1], [0.0, 0.5, 0.1], [0.0, 0.0, 0.2]])
+    stats = color_stats(rgb)
+    assert stats.dtype == np.float32 and stats.shape == (9,)
+    flat = rgb.reshape(-1, 3).astype(np.float64)
+    np.testing.assert_allclose(stats[:3], flat.mean(0), atol=1e-6)
+    root = spread(stats)
+    np.testing.assert_allclose(root @ root, np.cov(flat.T, bias=True) + COLOR_FLOOR**2 * np.eye(3), atol=1e-6)
+    white = (flat - stats[:3]) @ np.linalg.inv(root)
+    assert white.std(0).min() > 0.5 and white.std(0).max() < 1.0  # 1 but for the floor
+    assert np.abs(np.corrcoef(white.T) - np.eye(3)).max() < 0.2
+
+
+def test_color_stats_of_a_flat_picture_are_the_floor() -> None:
+    stats = color_stats(np.full((9, 7, 3), 0.25, np.float32))
+    np.testing.assert_allclose(spread(stats), COLOR_FLOOR * np.eye(3), atol=1e-7)
+
+
+def test_color_stats_ignore_what_lies_under_transparent_pixels() -> None:
+    rgb, alpha = noise(40, 50, 2), np.zeros((40, 50), np.float32)
+    alpha[10:20, 10:40] = 1.0
+    np.testing.assert_allclose(color_stats(rgb, alpha), color_stats(rgb[10:20, 10:40].copy()), atol=1e-6)
+    alpha[:] = 0.0
+    np.testing.assert_allclose(color_stats(rgb, alpha), color_stats(rgb), atol=1e-6)
+    with pytest.raises(PictureError, match="The alpha is 3x2"):
+        color_stats(rgb, np.zeros((2, 3), np.float32))
+
+
+def spread(stats: NDArray[np.float32]) -> NDArray[np.float64]:
+    matrix = np.zeros((3, 3))
+    matrix[np.triu_indices(3)] = stats[3:]
+    return matrix + np.triu(matrix, 1).T

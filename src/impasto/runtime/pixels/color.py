@@ -60,6 +60,10 @@ def _luma(rgb: F32) -> F32:
     return weighted[..., None]
 
 
+COLOR_FLOOR = 0.03
+"""Deviation that a picture's colours are taken to have at least in every direction."""
+
+
 def rgb_stats(rgb: F32, alpha: F32 | None = None) -> F32:
     """Mean and population standard deviation of R, G and B over the pixels of a picture.
 
@@ -76,6 +80,34 @@ def rgb_stats(rgb: F32, alpha: F32 | None = None) -> F32:
     Raises:
         PictureError: not [H,W,3], without pixels, or of another size than alpha.
     """
+    mean, covariance = _moments(rgb, alpha)
+    return np.concatenate([mean, np.sqrt(covariance.diagonal())]).astype(np.float32)
+
+
+def color_stats(rgb: F32, alpha: F32 | None = None) -> F32:
+    """Mean of R, G and B, and the spread of the colours around it.
+
+    The spread is the symmetric matrix S = (covariance + COLOR_FLOOR^2)^(1/2): S applied to white noise has the colours
+    of the picture, and its inverse makes them white. The floor keeps a nearly flat or grey picture from being blown up
+    to noise.
+
+    Args:
+        rgb, alpha: as :func:`rgb_stats` takes them.
+
+    Returns:
+        float32 [9]: mean R, G, B, then S as rr, rg, rb, gg, gb, bb.
+
+    Raises:
+        PictureError: as :func:`rgb_stats`.
+    """
+    mean, covariance = _moments(rgb, alpha)
+    values, vectors = np.linalg.eigh(covariance + COLOR_FLOOR**2 * np.eye(3))
+    spread = (vectors * np.sqrt(values)) @ vectors.T
+    return np.concatenate([mean, spread[np.triu_indices(3)]]).astype(np.float32)
+
+
+def _moments(rgb: F32, alpha: F32 | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean [3] and covariance [3,3] of the colours; see ``rgb_stats``."""
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.size == 0:
         raise PictureError(f"Colour statistics need an array [H,W,3] with pixels: this one is {list(rgb.shape)}.")
     if alpha is not None and alpha.shape != rgb.shape[:2]:
@@ -88,22 +120,22 @@ def rgb_stats(rgb: F32, alpha: F32 | None = None) -> F32:
     # Sums around a pixel of the picture, not around zero: the difference of two large sums would lose the deviation
     # of a nearly flat picture.
     origin = pixels[len(pixels) // 2]
-    first, second = np.zeros(3), np.zeros(3)
+    first, second = np.zeros(3), np.zeros((3, 3))
     for start in range(0, len(pixels), _BAND):
+        # One channel at a time: faster than sums along a last axis of 3.
+        band = [pixels[start : start + _BAND, i] - origin[i] for i in range(3)]
         weight = None if weights is None else weights[start : start + _BAND].astype(np.float64)
-        for i in range(3):  # one channel at a time: faster than sums along a last axis of 3
-            part = pixels[start : start + _BAND, i] - origin[i]
-            if weight is None:
+        for i, part in enumerate(band):
+            share = part if weight is None else part * weight
+            first[i] += share.sum()
+            for j in range(i, 3):
                 # Float32 loses nothing here: numpy adds in pairs, and bands are added in float64.
-                first[i] += part.sum()
-                second[i] += np.multiply(part, part, out=part).sum()
-            else:
-                share = part * weight
-                first[i] += share.sum()
-                second[i] += (share * part).sum()
+                second[i, j] += (share * band[j]).sum()
     mean = first / total
-    deviation = np.sqrt(np.maximum(second / total - mean * mean, 0.0))
-    return np.concatenate([mean + origin, deviation]).astype(np.float32)
+    covariance = second / total - np.outer(mean, mean)
+    covariance = np.triu(covariance) + np.triu(covariance, 1).T
+    np.fill_diagonal(covariance, np.maximum(covariance.diagonal(), 0.0))
+    return mean + origin, covariance
 
 
 def _size(array: NDArray[np.float32]) -> str:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from impasto.runtime.pixels.color import COLOR_FLOOR
+
 Norm = Literal["demod", "instance", "none"]
 
 # A row per phase of the output pixel (even, odd), a row per input tap, a column per kernel tap: what a 3-tap kernel
@@ -198,6 +200,61 @@ def channel_stats(x: Tensor) -> Tensor:
     mean = x.mean((2, 3))
     deviation = ((x - mean[:, :, None, None]).square().mean((2, 3)) + 1e-6).sqrt()
     return torch.cat((mean, deviation), dim=1)
+
+
+def symmetric_root(matrix: Tensor, rounds: int = 16) -> Tensor:
+    """Square root of symmetric positive definite matrices: ``[N,k,k] -> [N,k,k]``, in float64.
+
+    Newton-Schulz iteration in the product form of Denman and Beavers (Higham 2008, "Functions of matrices", equation
+    6.35): products only, so that it can be a part of an ONNX graph. 16 rounds are exact to 1e-9 where the smallest
+    eigenvalue is at least 1/1000 of the trace.
+    """
+    y = matrix.double()
+    size = y.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
+    one = torch.eye(matrix.shape[1], dtype=torch.float64, device=matrix.device)[None]
+    y, z = y / size, one
+    for _ in range(rounds):
+        step = (3 * one - z @ y) / 2
+        y, z = y @ step, step @ z
+    return y * size.sqrt()
+
+
+def color_stats(x: Tensor) -> Tensor:
+    """Mean and spread of the colours: ``[N,3,H,W] -> float32 [N,9]``.
+
+    The spread is S = (covariance + COLOR_FLOOR^2)^(1/2), symmetric: rr, rg, rb, gg, gb, bb. The floor keeps a nearly
+    flat or grey picture from being blown up to noise.
+    """
+    pixels = x.float().flatten(2)  # [N,3,HW]
+    mean = pixels.mean(2)
+    centred = pixels - mean[:, :, None]
+    # Products and sums rather than a matrix product: mixed precision would take that in bfloat16.
+    parts = [(centred[:, i] * centred[:, j]).mean(1) for i in range(3) for j in range(i, 3)]
+    root = symmetric_root(unpack_symmetric(torch.stack(parts, 1)) + COLOR_FLOOR**2 * torch.eye(3, device=x.device))
+    return torch.cat((mean, root.float().flatten(1)[:, [0, 1, 2, 4, 5, 8]]), 1)
+
+
+def unpack_symmetric(six: Tensor) -> Tensor:
+    """Upper triangles as matrices: ``[N,6] -> [N,3,3]``."""
+    return six[:, [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(-1, 3, 3)
+
+
+def invert_symmetric(six: Tensor) -> Tensor:
+    """Inverses of symmetric 3x3 matrices, all as upper triangles: ``[N,6] -> [N,6]`` (cofactors by determinant)."""
+    cofactors = six[:, [3, 2, 1, 0, 1, 0]] * six[:, [5, 4, 4, 5, 2, 3]]
+    cofactors = cofactors - six[:, [4, 1, 2, 2, 0, 1]] * six[:, [4, 5, 3, 2, 4, 1]]
+    inverse: Tensor = cofactors / (six[:, :3] * cofactors[:, :3]).sum(1, keepdim=True)
+    return inverse
+
+
+def transform_colors(x: Tensor, six: Tensor, offset: Tensor) -> Tensor:
+    """A symmetric matrix and an offset applied to every pixel. ``x`` [N,3,H,W], ``six`` [N,6], ``offset`` [N,3]."""
+    matrix = unpack_symmetric(six)
+    if torch.compiler.is_exporting():
+        mixed = torch.matmul(matrix, x.flatten(2)).reshape_as(x)
+    else:  # mixed precision would take a matrix product in bfloat16
+        mixed = (matrix[:, :, :, None, None] * x[:, None]).sum(2)
+    return mixed + offset[:, :, None, None]
 
 
 class FixedNorm(nn.Module):

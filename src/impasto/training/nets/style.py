@@ -19,17 +19,23 @@ from impasto.training.nets.blocks import (
     PatchConv,
     SlowLinear,
     channel_stats,
+    color_stats,
+    invert_symmetric,
+    transform_colors,
+    unpack_symmetric,
 )
 
-FLOOR = 0.05
-"""The least deviation a photo's channel is divided by: a nearly flat photo is not blown up to noise."""
+COLORS = 9
+"""Length of a picture's colour statistics: mean of R, G, B, then their spread (``blocks.color_stats``)."""
 
+GRAIN = 4
+"""Channels of noise at 1/8 of the size."""
 
 _Width = Annotated[int, Field(ge=1, le=1024)]
 
 
 REACH = 4.0
-"""Strokes lie within so many deviations of the style's mean colour, and the network sees the photo within as many."""
+"""Strokes and photo lie within so many deviations of the mean colour."""
 
 
 class StyleSpec(BaseModel):
@@ -41,7 +47,7 @@ class StyleSpec(BaseModel):
     fine: int = Field(default=32, ge=8, le=256, description="channels at 1/4 of the size")
     coarse: int = Field(default=80, ge=8, le=512, description="channels at 1/8 of the size")
     half: int = Field(default=16, ge=4, le=128, description="channels at 1/2 of the size")
-    blocks: int = Field(default=5, ge=1, le=16, description="residual blocks at 1/8 of the size")
+    blocks: int = Field(default=4, ge=1, le=16, description="residual blocks at 1/8 of the size")
     norm: Norm = Field(default="demod", description="demod (tiles are exact) or instance (for comparison)")
     code: int = Field(default=128, ge=8, le=1024, description="length of the learnt part of a style code")
     hidden: int = Field(default=128, ge=8, le=1024, description="width of the mapping from code to modulation")
@@ -49,8 +55,8 @@ class StyleSpec(BaseModel):
 
     @property
     def code_size(self) -> int:
-        """Length of a whole code: the learnt part, then mean and deviation of R, G, B."""
-        return self.code + 6
+        """Length of a whole code: the learnt part, then mean and spread of the colours."""
+        return self.code + COLORS
 
     @property
     def receptive_field(self) -> int | None:
@@ -65,11 +71,14 @@ class StyleSpec(BaseModel):
 class Painter(nn.Module):
     """Paints a photo in the manner that a style code says.
 
-    photo [N,3,H,W] RGB 0..1 (H, W multiples of 8), photo_stats [N,6], code [N,D] -> painted [N,3,H,W] RGB 0..1.
+    photo [N,3,H,W] RGB 0..1 (H, W multiples of 8), photo_stats [N,9], code [N,D], grain [N,4,H/8,W/8] of mean 0 and
+    deviation 1 -> painted [N,3,H,W] RGB 0..1.
 
-    The photo is standardised by its own mean and deviation and the result is given the style's: with the convolutions
-    silent this is the colour transfer of Reinhard et al. 2001, and all the network learns is the strokes. A gate per
-    pixel says how much of the photo shines through.
+    The photo's colours are whitened by its own mean and covariance and the result is given the style's: with the
+    convolutions silent this is a linear colour transfer (Hertzmann 2001, section 4.4; Pitie and Kokaram 2007), and all
+    the network learns is the strokes. A gate per pixel says how much of the photo shines through.
+
+    Grain is noise: on flat ground a convolutional network alone can only repeat itself every 8 pixels.
     """
 
     typical: Tensor
@@ -88,45 +97,46 @@ class Painter(nn.Module):
         )
         self.look = PatchConv(spec.fine)
         self.down = ModulatedConv(spec.fine, spec.coarse, s, stride=2, norm=n)
+        self.grain = ModulatedConv(GRAIN, spec.coarse, s, norm=n, gain=0.3)
         self.blocks = nn.ModuleList(ModulatedResidual(spec.coarse, s, n) for _ in range(spec.blocks))
         self.up4 = ModulatedUp(spec.coarse, spec.fine, s, norm=n)
         self.join = ModulatedConv(spec.fine, spec.fine, s, norm=n)
         self.up2 = ModulatedUp(spec.fine, spec.half, s, norm=n)
         # The last one is never normalised: it says colours, and their size matters.
-        self.up1 = ModulatedUp(spec.half, 4, s, norm="none", gain=0.5)
+        self.up1 = ModulatedUp(spec.half, 4, s, norm="none", gain=0.5 / REACH)
         # Colours are brought to the size that the learnt part of a code has.
-        self.register_buffer("typical", torch.tensor([0.0] * spec.code + [0.45] * 3 + [0.2] * 3), persistent=False)
-        self.register_buffer("spread", torch.tensor([1.0] * spec.code + [0.2] * 3 + [0.08] * 3), persistent=False)
-        self.gate = SlowLinear(s, 1, std=0.0)
+        typical = [0.0] * spec.code + [0.45] * 3 + [0.15, 0.1, 0.1, 0.15, 0.1, 0.15]
+        self.register_buffer("typical", torch.tensor(typical), persistent=False)
+        self.register_buffer("spread", torch.tensor([1.0] * spec.code + [0.2] * 3 + [0.06] * 6), persistent=False)
 
-    def forward(self, photo: Tensor, photo_stats: Tensor, code: Tensor) -> Tensor:
-        return self.raw(photo, photo_stats, code).clamp(0, 1)
+    def forward(self, photo: Tensor, photo_stats: Tensor, code: Tensor, grain: Tensor) -> Tensor:
+        return self.raw(photo, photo_stats, code, grain).clamp(0, 1)
 
-    def raw(self, photo: Tensor, photo_stats: Tensor, code: Tensor) -> Tensor:
+    def raw(self, photo: Tensor, photo_stats: Tensor, code: Tensor, grain: Tensor) -> Tensor:
         """Before the clamp to 0..1 (what training wants: a clamped pixel has no gradient)."""
         style = self.mapping((code - self.typical) / self.spread)
-        mean, std = photo_stats[:, :3, None, None], photo_stats[:, 3:, None, None]
-        x = (photo - mean) / std.clamp_min(FLOOR)
-        fine = F.relu(self.look(x.clamp(-REACH, REACH)))  # [N,fine,H/4,W/4]
+        whiten = invert_symmetric(photo_stats[:, 3:])
+        shift = -(unpack_symmetric(whiten) * photo_stats[:, None, :3]).sum(2)
+        x = transform_colors(photo, whiten, shift).clamp(-REACH, REACH)
+        fine = F.relu(self.look(x))  # [N,fine,H/4,W/4]
         y = F.relu(self.down(fine, style))  # [N,coarse,H/8,W/8]
+        y = y + self.grain(grain, style)
         for block in self.blocks:
             y = block(y, style)
         y = F.relu(self.up4(y, style) + fine)  # [N,fine,H/4,W/4]
         y = F.relu(self.join(y, style))
         y = F.relu(self.up2(y, style))  # [N,half,H/2,W/2]
-        y = self.up1(y, style)  # [N,4,H,W]
-        strokes = REACH * torch.tanh(y[:, :3].float() / REACH)
-        shine = torch.sigmoid(y[:, 3:].float() + self.gate(style).float()[:, :, None, None])
-        ours, theirs = code[:, -6:-3, None, None], code[:, -3:, None, None]
-        painted: Tensor = ours + theirs.clamp_min(FLOOR) * (strokes + shine * x)
-        return painted
+        y = torch.tanh(self.up1(y, style).float())  # [N,4,H,W]
+        strokes, shine = REACH * y[:, :3], 0.5 + 0.5 * y[:, 3:]
+        return transform_colors(strokes + shine * x, code[:, -6:], code[:, -COLORS:-6])
 
 
 class StyleEncoder(nn.Module):
     """Describes a painting as a style code. style [N,3,h,w] RGB 0..1 (multiples of 16) -> code [N,D].
 
     Channel means and deviations at three depths (as in AdaIN, Huang and Belongie 2017, but of a small network of its
-    own) go through two linear layers; the painting's colour statistics are appended as they are.
+    own) go through two linear layers; the painting's colour statistics are appended as they are (see
+    ``blocks.color_stats``).
     """
 
     def __init__(self, spec: StyleSpec) -> None:
@@ -142,7 +152,7 @@ class StyleEncoder(nn.Module):
 
     def forward(self, style: Tensor) -> Tensor:
         learnt = self.head(self.norm(self.statistics(style)))
-        return torch.cat((self.whiten(learnt), channel_stats(style)), 1)
+        return torch.cat((self.whiten(learnt), color_stats(style)), 1)
 
     def statistics(self, style: Tensor) -> Tensor:
         """Channel means and deviations at all depths: [N,3,h,w] -> float32 [N,2(a+b+c)]."""

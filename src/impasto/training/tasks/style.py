@@ -21,9 +21,9 @@ from impasto.progress import OnProgress, silent
 from impasto.training.data import Box, EndlessSampler, ImageFolder, Pixels, pattern_weights, random_square
 from impasto.training.losses import perceptual
 from impasto.training.nets import NETS
-from impasto.training.nets.blocks import channel_stats
+from impasto.training.nets.blocks import color_stats
 from impasto.training.nets.features import cache_folder, load_vgg
-from impasto.training.nets.style import Painter, StyleEncoder, StyleHint
+from impasto.training.nets.style import COLORS, GRAIN, Painter, StyleEncoder, StyleHint
 from impasto.training.recipe import StyleRecipe
 
 
@@ -268,7 +268,8 @@ class StyleTask:
         """Gram vectors [N,K_l] of style crops, one per layer; computed where they are not kept yet."""
         missing = self._stats.missing(entries)
         if missing:
-            with torch.no_grad():
+            # As in calibration: a kept vector must not depend on where it was made.
+            with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
                 features = self.vgg(styles[missing])
                 vectors = [perceptual.gram_vector(features[layer].float()) for layer in self.recipe.loss.style_layers]
             for row, i in enumerate(missing):
@@ -281,16 +282,17 @@ class StyleTask:
         photos, styles, selves = (self._float(p) for p in (batch.photos, batch.styles, batch.selves))
         # A crop is a photo of its own. With the whole photo's statistics a bright crop would still have to reach the
         # painting's mean and contrast within itself, and stripes appear.
-        stats = channel_stats(photos)
+        stats = color_stats(photos)
         count, own = len(photos), len(selves)
         targets = self._gram_targets(batch.entries, styles)
 
         codes = self.modules["encoder"](torch.cat((styles, selves)))
         if own:  # a photo's own colours are those that the painter is told
-            codes = torch.cat((codes[:count], torch.cat((codes[count:, :-6], stats[:own]), 1)))
+            codes = torch.cat((codes[:count], torch.cat((codes[count:, :-COLORS], stats[:own]), 1)))
         painter = self.modules["painter"]
         assert isinstance(painter, Painter)
-        raw = painter.raw(torch.cat((photos, photos[:own])), torch.cat((stats, stats[:own])), codes)
+        grain = _grain(count + own, *photos.shape[2:], seed=self.recipe.seed + step).to(self.device)
+        raw = painter.raw(torch.cat((photos, photos[:own])), torch.cat((stats, stats[:own])), codes, grain)
         raw, mirrored = raw[:count], raw[count:]
         # The clamp's own gradient: what is out of range is called back by the range penalty alone. Letting the other
         # losses pull on clamped pixels as well makes them run away.
@@ -316,13 +318,10 @@ class StyleTask:
             figures["range"] = (raw - painted).abs().mean()
             total = total + weights.range * figures["range"]
         if weights.moments:
-            deviation = painted.flatten(2).std(2, correction=0)
-            figures["moments"] = (painted.mean((2, 3)) - codes[:count, -6:-3]).abs().mean() + (
-                deviation - codes[:count, -3:]
-            ).abs().mean()
+            figures["moments"] = (color_stats(painted) - codes[:count, -COLORS:]).abs().mean()
             total = total + weights.moments * figures["moments"]
         if weights.centre:
-            learnt = codes[:count, :-6]
+            learnt = codes[:count, :-COLORS]
             figures["centre"] = learnt.mean(0).square().mean() + 0.05 * learnt.square().mean()
             total = total + weights.centre * figures["centre"]
         if weights.hint:
@@ -354,14 +353,17 @@ class StyleTask:
         top = [np.full((size, size, 3), 255, np.uint8)]
         top += [_fit(style, size) for style in styles]
         rows = [np.concatenate(top, 1)]
+        grain = _grain(count, size, size, seed=5).to(self.device)
         for index in photos:
             height, width = self.photos.pixels(int(index)).shape[:2]
             side = min(height, width)
             box = ((width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2)
             photo = self.photos.crop(int(index), box, size)
             x = self._float(_stack([photo] * count))
-            stats = torch.from_numpy(np.tile(self.photos.stats(int(index)), (count, 1))).to(self.device)
-            painted = painter(x, stats, codes).clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+            stats = color_stats(x)
+            painted = (
+                painter(x, stats, codes, grain).clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+            )
             rows.append(np.concatenate([photo, *painted], 1))
         return np.concatenate(rows, 0)
 
@@ -369,6 +371,12 @@ class StyleTask:
 def _energies(targets: list[Tensor]) -> Tensor:
     """Channel energies of all layers, each relative to its layer's Gram norm: [N,K]."""
     return torch.cat([perceptual.channel_energies(t) / t.norm(dim=1, keepdim=True) for t in targets], 1)
+
+
+def _grain(count: int, height: int, width: int, *, seed: int) -> Tensor:
+    """Noise of mean 0 and deviation 1, even in +-sqrt(3): [N,4,H/8,W/8], the same for the same seed."""
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.rand(count, GRAIN, height // 8, width // 8, generator=generator) * 2 - 1) * 3**0.5
 
 
 def _fit(pixels: Pixels, size: int) -> Pixels:
