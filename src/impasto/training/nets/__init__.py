@@ -3,14 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
+from pydantic import BaseModel
 from torch import nn
 
+from impasto.errors import TrainingError
+from impasto.training.nets.gan import GanSpec, build_gan
 from impasto.training.nets.style import Painter, StyleEncoder, StyleSpec
+
+S = TypeVar("S", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Builder(Generic[S]):
+    """Makes the named parts of a network from a spec of its own class.
+
+    Args:
+        spec: the class.
+        parts: what makes them.
+    """
+
+    spec: type[S]
+    parts: Callable[[S], dict[str, nn.Module]]
+
+    def __call__(self, spec: BaseModel) -> dict[str, nn.Module]:
+        """The parts, by name.
+
+        Raises:
+            TrainingError: ``spec`` is that of another kind of network.
+        """
+        if not isinstance(spec, self.spec):
+            raise TrainingError(f"This network is built from a {self.spec.__name__}, not from a {type(spec).__name__}.")
+        return self.parts(spec)
 
 
 def _anystyle(spec: StyleSpec) -> dict[str, nn.Module]:
     return {"encoder": StyleEncoder(spec), "painter": Painter(spec)}
 
 
-NETS: dict[str, Callable[[StyleSpec], dict[str, nn.Module]]] = {"anystyle": _anystyle}
+_GAN = Builder(GanSpec, build_gan)
+
+NETS: dict[str, Builder[Any]] = {
+    "anystyle": Builder(StyleSpec, _anystyle),
+    "dcgan": _GAN,
+    "resnet": _GAN,
+    "style": _GAN,
+}
