@@ -2,6 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Protocol
+
+from impasto.training.loop import Task
 from impasto.training.tasks.style import StyleTask
 
-TASKS: dict[str, type[StyleTask]] = {"style": StyleTask}
+
+class Trainable(Task, Protocol):
+    """A task as ``impasto train`` makes it: of a recipe, a device and ``progress=``."""
+
+    def remarks(self) -> list[str]:
+        """What a person should know of the data, in sentences."""
+        ...
+
+
+TASKS: dict[str, Callable[..., Trainable]] = {"style": StyleTask}
