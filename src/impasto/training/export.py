@@ -63,6 +63,8 @@ def load_run(run: str | Path) -> tuple[StyleRecipe, dict[str, nn.Module], int]:
     """Recipe, averaged networks (evaluation mode, float32) and step of a run folder."""
     journal = Journal(run)
     recipe = journal.recipe()
+    if not isinstance(recipe, StyleRecipe):
+        raise TrainingError(f"{run} is a run of the task {recipe.task!r}, not of style: export it as that.")
     found = load_checkpoint(journal.checkpoint)
     modules = NETS[recipe.net.kind](recipe.net)
     restore_modules(modules, found, "ema")
