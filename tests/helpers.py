@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, checker, helper, numpy_helper
 
 from impasto.runtime.archive import format_table
-from impasto.runtime.bundle import GraphSpec, Licences, Manifest, StyleInfo, TensorSpec, write_bundle
+from impasto.runtime.bundle import GraphSpec, LatentInfo, Licences, Manifest, StyleInfo, TensorSpec, write_bundle
 
 CODE_SIZE = 8
 SIZE_RULE = {"minimum": 16, "multiple": 4}
@@ -170,3 +170,116 @@ def drawn_photo(width: int = 48, height: int = 40, seed: int = 0) -> NDArray[np.
         rgb[top : top + max(1, height // 4), left : left + max(1, width // 4)] = (red, green, blue)
     clipped: NDArray[np.float32] = np.clip(rgb, 0, 1).astype(np.float32)
     return clipped
+
+
+LATENT, W_SIZE = 4, 6
+
+
+def generator_weights(channels: int, height: int, width: int, layers: int, mapped: bool) -> dict[str, NDArray[Any]]:
+    """The numbers of the tiny generator: w = z @ map (+ labels @ label), picture = w @ basis + lean, plain products.
+
+    The rows of the basis are orthogonal, so that its transpose is an exact encoder.
+    """
+    random = np.random.default_rng(5)
+    size = W_SIZE if mapped else LATENT
+    basis = np.linalg.qr(random.standard_normal((channels * height * width, size * max(layers, 1))))[0].T
+    return {
+        "map": random.standard_normal((LATENT, size)).astype(np.float32),
+        "label": random.standard_normal((3, size)).astype(np.float32),
+        "basis": basis.astype(np.float32),
+        "lean": np.float32(0.1 * random.standard_normal(channels * height * width)),
+    }
+
+
+def make_generator_bundle(
+    path: Path,
+    *,
+    channels: int = 3,
+    size: tuple[int, int] = (12, 8),
+    classes: tuple[str, ...] = (),
+    layers: int = 0,
+    mapped: bool = True,
+    encoder: bool = False,
+    tables: Mapping[str, NDArray[np.float32]] | None = None,
+    **overrides: Any,
+) -> Path:
+    """Write a generator of plain matrix products (see :func:`generator_weights`), the truth of which numpy can tell.
+
+    Args:
+        path: where; ends in ``.impasto``.
+        channels, size: of its pictures, size as (width, height).
+        classes: at most three; they make a mapping necessary.
+        layers: L of the synthesis; 0: it takes w [n,W].
+        mapped: it has a mapping; without one w is z.
+        encoder: it has one, the inverse of a synthesis without mapping.
+        tables: npy members, such as ``w_mean.npy``.
+        overrides: manifest fields to replace.
+    """
+    node, (width, height) = helper.make_node, size
+    weights = generator_weights(channels, height, width, layers, mapped)
+    w_size = W_SIZE if mapped else LATENT
+    shape: list[Any] = ["n", layers, w_size] if layers else ["n", w_size]
+    members = {
+        "synthesis.onnx": _model(
+            [
+                node("Reshape", ["w", "flat"], ["rows"]),
+                node("MatMul", ["rows", "basis"], ["planes"]),
+                node("Add", ["planes", "lean"], ["leant"]),
+                node("Reshape", ["leant", "shape"], ["picture"]),
+            ],
+            {"w": shape},
+            {"picture": ["n", channels, height, width]},
+            {
+                "flat": np.array([-1, w_size * max(layers, 1)], np.int64),
+                "shape": np.array([-1, channels, height, width], np.int64),
+                "basis": weights["basis"],
+                "lean": weights["lean"],
+            },
+        )
+    }
+    picture = TensorSpec(name="picture", shape=("n", channels, height, width), range=(-1, 1), meaning="picture")
+    w = TensorSpec(name="w", shape=tuple(shape), meaning="intermediate latent")
+    graphs = {"synthesis": GraphSpec(member="synthesis.onnx", inputs=(w,), outputs=(picture,))}
+    z = TensorSpec(name="z", shape=("n", LATENT), meaning="latent")
+    if mapped:
+        nodes, inputs = [node("MatMul", ["z", "map"], ["mapped" if classes else "w"])], {"z": ["n", LATENT]}
+        constants = {"map": weights["map"]}
+        if classes:
+            nodes += [node("MatMul", ["labels", "label"], ["embedded"]), node("Add", ["mapped", "embedded"], ["w"])]
+            inputs["labels"] = ["n", len(classes)]
+            constants["label"] = weights["label"][: len(classes)]
+        members["mapping.onnx"] = _model(nodes, inputs, {"w": ["n", w_size]}, constants)
+        labels = TensorSpec(name="labels", shape=("n", len(classes)), range=(0, 1), meaning="one-hot label")
+        plain = TensorSpec(name="w", shape=("n", w_size), meaning="intermediate latent")
+        graphs["mapping"] = GraphSpec(member="mapping.onnx", inputs=(z, labels) if classes else (z,), outputs=(plain,))
+    if encoder:
+        nodes = [
+            node("Reshape", ["picture", "flat"], ["leant"]),
+            node("Sub", ["leant", "lean"], ["planes"]),
+            node("MatMul", ["planes", "inverse"], ["mean"]),
+        ]
+        constants = {
+            "flat": np.array([-1, channels * height * width], np.int64),
+            "lean": weights["lean"],
+            "inverse": np.ascontiguousarray(weights["basis"].T),
+        }
+        members["encoder.onnx"] = _model(
+            nodes, {"picture": ["n", channels, height, width]}, {"mean": ["n", LATENT]}, constants
+        )
+        mean = TensorSpec(name="mean", shape=("n", LATENT), meaning="latent")
+        graphs["encoder"] = GraphSpec(member="encoder.onnx", inputs=(picture,), outputs=(mean,))
+    fields: dict[str, Any] = {
+        "kind": "generator",
+        "name": "tiny-drawer",
+        "created": "2024-01-01",
+        "impasto": "0.1.0",
+        "graphs": graphs,
+        "latent": LatentInfo(size=LATENT, classes=classes),
+        "height": height,
+        "width": width,
+        "channels": channels,
+        "licence": Licences(code="Apache-2.0", weights="Apache-2.0", data="none"),
+    }
+    members |= {name: format_table(table) for name, table in (tables or {}).items()}
+    write_bundle(path, Manifest.read(fields | overrides), members, overwrite=True)
+    return path

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from impasto.errors import ImpastoError
     from impasto.runtime.bundle import Bundle, Manifest
+    from impasto.runtime.generator import Generator
     from impasto.runtime.picture import Picture
     from impasto.runtime.style import StyleModel, stylize
 
@@ -19,6 +20,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Bundle": "impasto.runtime.bundle",
+    "Generator": "impasto.runtime.generator",
     "ImpastoError": "impasto.errors",
     "Manifest": "impasto.runtime.bundle",
     "Picture": "impasto.runtime.picture",
@@ -26,7 +28,7 @@ _HOMES = {
     "stylize": "impasto.runtime.style",
 }
 
-__all__ = ["Bundle", "ImpastoError", "Manifest", "Picture", "StyleModel", "__version__", "stylize"]
+__all__ = ["Bundle", "Generator", "ImpastoError", "Manifest", "Picture", "StyleModel", "__version__", "stylize"]
 
 
 def __getattr__(name: str) -> Any:

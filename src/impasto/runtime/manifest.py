@@ -16,6 +16,7 @@ from typing import Any, Literal, Self, get_args
 FORMAT = 1
 
 Kind = Literal["style", "generator"]
+_GENERATOR_ONLY = ("latent", "height", "width", "channels")
 Check = Callable[[Any, str], Any]
 """Takes a value and where it stands; gives the value to keep, or raises ManifestError."""
 
@@ -75,6 +76,12 @@ def _choice(*known: str) -> Check:
         return str(value)
 
     return check
+
+
+def _channels(value: Any, where: str) -> int:
+    if value not in (1, 3, 4) or not isinstance(value, int) or isinstance(value, bool):
+        raise ManifestError(f"{where}: should be 1, 3 or 4")
+    return value
 
 
 def _maybe(check: Check) -> Check:
@@ -187,6 +194,26 @@ def _named_styles(value: Any, where: str) -> tuple[StyleInfo, ...]:
     return styles
 
 
+def _class_names(value: Any, where: str) -> tuple[str, ...]:
+    names: tuple[str, ...] = _rows(_text(r"[^\x00-\x1f]{1,200}"))(value, where)
+    if len(set(names)) != len(names):
+        raise ManifestError(f"{where}: two have the same name")
+    return names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatentInfo(_Part):
+    """What a generator draws from."""
+
+    size: int = field(metadata=_is("length Z of a latent z", _whole(1)))
+    distribution: str = field(
+        default="normal", metadata=_is("of every number of z; normal: N(0, 1)", _choice("normal"))
+    )
+    classes: tuple[str, ...] = field(
+        default=(), metadata=_is("names of the classes, in the order of the labels", _class_names)
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSource(_Part):
     """A set of pictures that the model was trained on."""
@@ -231,6 +258,14 @@ class Manifest(_Part):
     styles: tuple[StyleInfo, ...] = field(
         default=(), metadata=_is("named styles, in the order of styles.npy", _named_styles)
     )
+    latent: LatentInfo | None = field(
+        default=None, metadata=_is("what a generator draws from", _maybe(LatentInfo.read))
+    )
+    height: int | None = field(default=None, metadata=_is("of the pictures drawn, in pixels", _maybe(_whole(1))))
+    width: int | None = field(default=None, metadata=_is("of the pictures drawn, in pixels", _maybe(_whole(1))))
+    channels: int | None = field(
+        default=None, metadata=_is("of the pictures drawn: 1 grey, 3 RGB, 4 RGBA", _maybe(_channels))
+    )
     recipe: dict[str, Any] = field(default_factory=dict, metadata=_is("the recipe as trained", _table(_anything)))
     data: tuple[DataSource, ...] = field(default=(), metadata=_is("what it was trained on", _rows(DataSource.read)))
     step: int = field(default=0, metadata=_is("training steps taken", _whole(0)))
@@ -250,5 +285,9 @@ class Manifest(_Part):
         Raises:
             ValueError, TypeError: the recipe holds what JSON cannot: NaN, infinity, or objects.
         """
-        text = json.dumps(self.to_fields(), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
+        table = self.to_fields()
+        for name in _GENERATOR_ONLY:
+            if table[name] is None:  # so that an impasto from before generators still reads new style models
+                del table[name]
+        text = json.dumps(table, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
         return (text + "\n").encode()

@@ -52,7 +52,7 @@ def encode(rgb: F32, alpha: F32 | None, info: PictureInfo, kind: str, *, strip: 
         alpha: float32 [H,W] in 0..1, or None.
         info: what to carry along.
         kind: ``"JPEG"``, ``"PNG"``, ``"WEBP"``, ``"AVIF"`` or ``"TIFF"``.
-        strip: leave EXIF, XMP and dpi out; the colour profile stays.
+        strip: leave EXIF, XMP, dpi and text out; the colour profile stays.
         quality: 1 to 100 for the lossy formats, or None for `QUALITY`.
 
     Raises:
@@ -80,8 +80,12 @@ def encode(rgb: F32, alpha: F32 | None, info: PictureInfo, kind: str, *, strip: 
             return deep.write_deep_png(samples, exif=block, xmp=xmp, icc=info.icc, dpi=dpi)
         if kind == "JPEG" and alpha is not None:
             rgb, alpha = flattened(rgb, alpha), None
-        image = Image.fromarray(quantized(rgb, alpha, 255))
-        options = _options(kind, quality, xmp=xmp, exif=None if exif is None else exif.tobytes())
+        samples = quantized(rgb, alpha, 255)
+        if kind == "PNG" and info.grey and info.icc is None and alpha is None and (samples == samples[..., :1]).all():
+            samples = samples[..., 0]  # a grey picture that is still grey stays a grey file
+        image = Image.fromarray(samples)
+        text = () if strip else info.text
+        options = _options(kind, quality, xmp=xmp, exif=None if exif is None else exif.tobytes(), text=text)
         if info.icc is not None:
             options["icc_profile"] = info.icc
         if dpi is not None and kind in ("JPEG", "PNG"):
@@ -98,7 +102,9 @@ def encode(rgb: F32, alpha: F32 | None, info: PictureInfo, kind: str, *, strip: 
         raise PictureError(f"The picture ({width}x{height}) does not fit into memory: make it smaller.") from error
 
 
-def _options(kind: str, quality: int | None, *, exif: bytes | None, xmp: bytes | None) -> dict[str, Any]:
+def _options(
+    kind: str, quality: int | None, *, exif: bytes | None, xmp: bytes | None, text: tuple[tuple[str, str], ...]
+) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if kind in QUALITY:
         options["quality"] = QUALITY[kind] if quality is None else quality
@@ -109,11 +115,14 @@ def _options(kind: str, quality: int | None, *, exif: bytes | None, xmp: bytes |
         if xmp is not None and len(xmp) <= _JPEG_BLOCK:
             options["xmp"] = xmp
     elif kind == "PNG":
-        if xmp is not None:
+        if xmp is not None or text:
             from PIL.PngImagePlugin import PngInfo
 
             chunks = PngInfo()
-            chunks.add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
+            for keyword, words in text:
+                chunks.add_text(keyword, words)
+            if xmp is not None:
+                chunks.add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
             options["pnginfo"] = chunks
     else:
         if xmp is not None:

@@ -25,6 +25,7 @@ class PictureInfo:
         grey: whether the source had no colour.
         format: what the source was, such as ``"JPEG"``; empty for a picture that came from an array.
         notes: sentences to say aloud about what reading could not keep.
+        text: keyword and text of chunks to write into a PNG (keywords of 1 to 79 Latin letters).
     """
 
     exif: bytes | None = None
@@ -35,6 +36,7 @@ class PictureInfo:
     grey: bool = False
     format: str = ""
     notes: tuple[str, ...] = ()
+    text: tuple[tuple[str, str], ...] = ()
 
 
 _EXIF_IFD, _GPS_IFD, _INTEROP_IFD = 0x8769, 0x8825, 0xA005
