@@ -50,4 +50,5 @@ NETS: dict[str, Builder[Any]] = {
     "dcgan": _GAN,
     "resnet": _GAN,
     "style": _GAN,
+    "r3": _GAN,
 }

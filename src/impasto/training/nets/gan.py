@@ -18,6 +18,7 @@ from impasto.training.nets.gan_plain import (
     ResidualDiscriminator,
     ResidualGenerator,
 )
+from impasto.training.nets.gan_r3 import R3Discriminator, R3Generator
 from impasto.training.nets.gan_spec import FAMILIES, GanGenerator, GanSpec, Kind
 from impasto.training.nets.gan_style import StyleDiscriminator, StyleGenerator
 
@@ -27,6 +28,7 @@ PAIRS: dict[str, tuple[Callable[[GanSpec], GanGenerator], Callable[[GanSpec], nn
     "dcgan": (PlainGenerator, PlainDiscriminator),
     "resnet": (ResidualGenerator, ResidualDiscriminator),
     "style": (StyleGenerator, StyleDiscriminator),
+    "r3": (R3Generator, R3Discriminator),
 }
 
 
