@@ -173,7 +173,7 @@ def to_onnx(
         output: name of the output.
         parts: inputs whose size is that of another one, divided.
     """
-    with frozen(module), _quiet_exporter(), warnings.catch_warnings(), torch.no_grad():
+    with frozen(module), quiet_exporter(), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter's own, about torch internals
         shapes: dict[str, Any] = {name: {} for name in inputs}
         for name, multiple in multiples.items():
@@ -195,12 +195,12 @@ def to_onnx(
         )
         assert program is not None
         model = program.model_proto
-    _strip(model)
+    strip(model)
     return bytes(model.SerializeToString())
 
 
 @contextmanager
-def _quiet_exporter() -> Iterator[None]:
+def quiet_exporter() -> Iterator[None]:
     """It warns on stderr of packages that we do not use."""
     logger = logging.getLogger("torch.onnx")
     before = logger.level
@@ -211,7 +211,7 @@ def _quiet_exporter() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _strip(model: Any) -> None:
+def strip(model: Any) -> None:
     """Leave out what the exporter says about this machine: source paths and stack traces."""
     model.doc_string = ""
     del model.metadata_props[:]
