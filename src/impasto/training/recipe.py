@@ -17,11 +17,13 @@ from pydantic import BaseModel, ValidationError
 
 from impasto.errors import TrainingError, UnknownName
 from impasto.training.recipe_base import LicenceTable, OptimTable, Recipe, Source
+from impasto.training.recipe_gan import GanRecipe
 from impasto.training.recipe_style import DataTable, NamedStyle, Stage, StyleLossTable, StyleRecipe
 
 __all__ = [
     "RECIPES",
     "DataTable",
+    "GanRecipe",
     "LicenceTable",
     "NamedStyle",
     "OptimTable",
@@ -36,7 +38,7 @@ __all__ = [
     "recipe_hash",
 ]
 
-RECIPES: dict[str, type[Recipe]] = {"style": StyleRecipe}
+RECIPES: dict[str, type[Recipe]] = {"style": StyleRecipe, "gan": GanRecipe}
 """task -> what its recipe must say."""
 
 
