@@ -203,7 +203,7 @@ def test_files_that_are_no_recipe(tmp_path: Path) -> None:
         "The recipe's name does not fit: field required"
     )
     assert refusal(make_recipe, [1, 2]).startswith("A recipe must be a table")
-    assert set(RECIPES) == {"style"}
+    assert set(RECIPES) == {"style", "gan", "vae"}
 
 
 # Stages -------------------------------------------------------------------------------------------------------------

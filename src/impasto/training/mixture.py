@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from impasto.errors import TrainingError
+from impasto.runtime.latents import Mixture as DrawnMixture
 
 if TYPE_CHECKING:
     from impasto.training.tasks.vae import VaeTask
@@ -29,7 +30,7 @@ AT_MOST = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """What was fitted; K components of Z numbers, all float64.
+    """What was fitted; K components of Z numbers, all float64. ``drawable`` gives the one that is drawn from.
 
     Attributes:
         weights: [K], sum 1.
@@ -45,15 +46,10 @@ class Mixture:
         """Natural logarithm of the density at ``x`` [N,Z]: [N]."""
         return _log_sum(_log_parts(self, np.asarray(x, np.float64)))
 
-    def sample(self, count: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        """``count`` draws: float32 [N,Z]. A draw uses 1 uniform and then Z normal numbers of ``rng``, in turn."""
-        edges = np.cumsum(self.weights)
-        size = self.means.shape[1]
-        drawn = np.empty((count, size), np.float32)
-        for row in drawn:
-            k = min(int(np.searchsorted(edges, rng.random() * edges[-1], side="right")), len(edges) - 1)
-            row[:] = self.means[k] + self.roots[k] @ rng.standard_normal(size)
-        return drawn
+    def drawable(self) -> DrawnMixture:
+        """The same in float32, as the runtime draws from it."""
+        parts = (part.astype(np.float32) for part in (self.weights, self.means, self.roots))
+        return DrawnMixture(*parts)
 
     def tables(self) -> dict[str, NDArray[np.float32]]:
         """The tables of a model file, float32: ``mixture_weights.npy`` [K], ``mixture_means.npy`` [K,Z],

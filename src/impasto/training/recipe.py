@@ -19,6 +19,7 @@ from impasto.errors import TrainingError, UnknownName
 from impasto.training.recipe_base import LicenceTable, OptimTable, Recipe, Source
 from impasto.training.recipe_gan import GanRecipe
 from impasto.training.recipe_style import DataTable, NamedStyle, Stage, StyleLossTable, StyleRecipe
+from impasto.training.recipe_vae import VaeRecipe
 
 __all__ = [
     "RECIPES",
@@ -32,13 +33,15 @@ __all__ = [
     "Stage",
     "StyleLossTable",
     "StyleRecipe",
+    "VaeRecipe",
+    "changed",
     "load_recipe",
     "make_recipe",
     "override",
     "recipe_hash",
 ]
 
-RECIPES: dict[str, type[Recipe]] = {"style": StyleRecipe, "gan": GanRecipe}
+RECIPES: dict[str, type[Recipe]] = {"style": StyleRecipe, "gan": GanRecipe, "vae": VaeRecipe}
 """task -> what its recipe must say."""
 
 
@@ -87,6 +90,14 @@ def make_recipe(table: Mapping[str, Any]) -> Recipe:
         where = "'s " + ".".join(str(part) for part in first["loc"]) if first["loc"] else ""
         why = first["msg"].removeprefix("Value error, ")
         raise TrainingError(f"The recipe{where} does not fit: {why[:1].lower()}{why[1:].rstrip('.')}.") from error
+
+
+def changed(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
+    """``recipe`` with overrides, as for ``load_recipe``."""
+    table = recipe.model_dump(mode="json")
+    for text in overrides:
+        override(table, text)
+    return make_recipe(table)
 
 
 def _task(table: Mapping[str, Any]) -> type[Recipe]:

@@ -12,6 +12,7 @@ from torch import nn
 from impasto.errors import TrainingError
 from impasto.training.nets.gan import GanSpec, build_gan
 from impasto.training.nets.style import Painter, StyleEncoder, StyleSpec
+from impasto.training.nets.vae import VaeSpec, build_vae
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -44,6 +45,7 @@ def _anystyle(spec: StyleSpec) -> dict[str, nn.Module]:
 
 
 _GAN = Builder(GanSpec, build_gan)
+_VAE = Builder(VaeSpec, build_vae)
 
 NETS: dict[str, Builder[Any]] = {
     "anystyle": Builder(StyleSpec, _anystyle),
@@ -51,4 +53,7 @@ NETS: dict[str, Builder[Any]] = {
     "resnet": _GAN,
     "style": _GAN,
     "r3": _GAN,
+    "vae": _VAE,
+    "vae-gan": _VAE,
+    "vq-vae": _VAE,
 }

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from impasto.training.loop import Task
 from impasto.training.tasks.style import StyleTask
+from impasto.training.tasks.vae import VaeTask
 
 
 class Trainable(Task, Protocol):
@@ -17,4 +18,4 @@ class Trainable(Task, Protocol):
         ...
 
 
-TASKS: dict[str, Callable[..., Trainable]] = {"style": StyleTask}
+TASKS: dict[str, Callable[..., Trainable]] = {"style": StyleTask, "vae": VaeTask}
