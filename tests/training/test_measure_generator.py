@@ -20,7 +20,7 @@ from impasto.training import measure_generator as measuring
 from impasto.training import measure_samples
 from impasto.training.measure_features import FeatureNet, clean_resize
 from impasto.training.measure_generator import compare, count_name, real_features
-from impasto.training.measure_samples import as_pixels, open_samples
+from impasto.training.measure_samples import as_pixels, classes_like, open_samples
 from impasto.training.nets.features import cache_folder
 from impasto.training.pictures import PictureSet
 
@@ -184,14 +184,17 @@ def test_classes_are_drawn_as_the_data_have_them(
     draw(tmp_path / "data/day", 9)
     draw(tmp_path / "data/night", 3, seed=40)
     real = PictureSet(tmp_path / "data", 20, 24, minimum=1)
-    list(open_samples("cats", count=200).batches(real))
+    samples = open_samples("cats", count=200)
+    list(samples.batches(classes_like(samples, real, 0)))
     drawn = [name for _, _, classes, _ in drawer.asked for name in classes]
     assert len(drawn) == 200
     assert 0.65 < drawn.count("day") / 200 < 0.85
     # Other names: the model draws its own classes.
     monkeypatch.setattr(Drawer, "classes", ("one", "two"))
     drawer.asked.clear()
-    list(open_samples("cats", count=3).batches(real))
+    samples = open_samples("cats", count=3)
+    assert classes_like(samples, real, 0) is None
+    list(samples.batches(None))
     assert drawer.asked[0][2] is None
 
 

@@ -33,7 +33,7 @@ from impasto.training.measure import (
     neighbour_scores,
 )
 from impasto.training.measure_features import BATCH, FeatureNet, load_features
-from impasto.training.measure_samples import LEAST, open_samples, told
+from impasto.training.measure_samples import LEAST, classes_like, open_samples, told
 from impasto.training.nets.features import cache_folder
 from impasto.training.pictures import PictureSet
 
@@ -111,7 +111,8 @@ def measure_generator(
         model: a name or file that :class:`Generator` loads, or a folder or ``.npz`` of pictures that one made.
         data: a folder or ``.npz`` of real pictures.
         count: how many samples, and how many real pictures at most.
-        seed: samples are those of ``seed``, ``seed + 1``, ...; it also picks the real pictures where there are more.
+        seed: samples are those of ``seed``, ``seed + 1``, ...; it also picks the real pictures where there are more. A
+            model with classes draws them as often as the data have them, where both have the same names.
         truncation: of the samples; 1 is what a model is measured at.
         baseline: also measure one half of the real pictures against the other, and the model at the same number.
         size: (height, width) to compare a folder's pictures at; None = that of its first picture. A model has its own.
@@ -137,7 +138,8 @@ def measure_generator(
         raise TrainingError(f"{data} has too few pictures for two halves: leave the baseline out.")
     wanted = order[: max(chosen, 2 * halves)]
     reals = real_features(real, wanted, net, progress=progress)
-    fakes = net.stream(told(made.batches(real), made.count, "samples", progress))
+    asked = classes_like(made, real, seed)
+    fakes = net.stream(told(made.batches(asked), made.count, "samples", progress))
     progress(Progress(0, None, "stages", "comparing"))
     found = compare(reals[:chosen], fakes, net.name)
     base = compare(reals[:halves], reals[halves : 2 * halves], net.name) if baseline else {}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from impasto.errors import TrainingError
@@ -30,6 +31,10 @@ class Samples:
     Attributes:
         count: how many.
         height, width, channels: of each.
+        classes: names of the classes, empty where there are none.
+        labels: the class of every picture of a folder, int64 [count], -1 unknown; None for a model, which is asked.
+        batches: takes a class name for each picture (models with classes; None = as their seeds have it) and gives
+            uint8 [n,H,W,C].
         remarks: a sentence each.
     """
 
@@ -37,7 +42,9 @@ class Samples:
     height: int
     width: int
     channels: int
-    batches: Callable[[PictureSet | None], Iterator[Pixels]]
+    classes: tuple[str, ...]
+    labels: NDArray[np.int64] | None
+    batches: Callable[[Sequence[str] | None], Iterator[Pixels]]
     remarks: tuple[str, ...] = ()
 
 
@@ -49,10 +56,7 @@ def open_samples(
     truncation: float = 1.0,
     size: tuple[int, int] | None = None,
 ) -> Samples:
-    """Samples of a model (drawn as they are asked for), or of a folder.
-
-    ``batches(real)`` gives uint8 [n,H,W,C]. A model with classes draws them as often as ``real`` has them where the
-    names agree, else all alike.
+    """Samples of a model (drawn as they are asked for), or of a folder or ``.npz``.
 
     Raises:
         TrainingError: a folder without enough pictures, or arguments that only a model can follow.
@@ -64,21 +68,20 @@ def open_samples(
     if truncation != 1:
         raise TrainingError(f"{model} holds finished pictures, which cannot be truncated: leave that out.")
     height, width = size or _first_size(path)
-    made = PictureSet(path, height, width, labels="none", minimum=LEAST)
+    made = PictureSet(path, height, width, minimum=LEAST)
     held = min(count, len(made))
     chosen = np.sort(np.random.Generator(np.random.PCG64(seed)).permutation(len(made))[:held])
 
-    def batches(_: PictureSet | None) -> Iterator[Pixels]:
+    def batches(_: Sequence[str] | None) -> Iterator[Pixels]:
         for start in range(0, held, BATCH):
             yield made.arrays(chosen[start : start + BATCH])
 
     fewer = (f"{model} has {held} pictures where {count} were asked for.",) if held < count else ()
-    return Samples(held, height, width, made.channels, batches, fewer)
+    return Samples(held, height, width, made.channels, made.classes, made.labels[chosen], batches, fewer)
 
 
 def _model_samples(generator: Generator, count: int, seed: int, truncation: float) -> Samples:
-    def batches(real: PictureSet | None) -> Iterator[Pixels]:
-        classes = _classes_like(generator, real, count, seed)
+    def batches(classes: Sequence[str] | None) -> Iterator[Pixels]:
         for start in range(0, count, BATCH):
             number = min(BATCH, count - start)
             asked = None if classes is None else classes[start : start + number]
@@ -86,14 +89,15 @@ def _model_samples(generator: Generator, count: int, seed: int, truncation: floa
                 generator.sample(seed + start, number, classes=asked, truncation=truncation), generator.channels
             )
 
-    return Samples(count, generator.height, generator.width, generator.channels, batches)
+    sides = generator.height, generator.width, generator.channels
+    return Samples(count, *sides, generator.classes, None, batches)
 
 
-def _classes_like(generator: Generator, real: PictureSet | None, count: int, seed: int) -> list[str] | None:
-    if real is None or not generator.classes or set(real.classes) != set(generator.classes):
+def classes_like(samples: Samples, real: PictureSet, seed: int) -> list[str] | None:
+    """A class for each sample of a model, as often as the real pictures have it; None where the names disagree."""
+    if samples.labels is not None or not samples.classes or set(real.classes) != set(samples.classes):
         return None
-    known = real.labels[real.labels >= 0]
-    drawn = np.random.Generator(np.random.PCG64(seed)).choice(known, count)
+    drawn = np.random.Generator(np.random.PCG64(seed)).choice(real.labels[real.labels >= 0], samples.count)
     return [real.classes[label] for label in drawn]
 
 
