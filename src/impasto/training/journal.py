@@ -22,9 +22,9 @@ class Journal:
     """A folder that tells everything about a run.
 
     ``recipe.json`` what was asked; ``stats.jsonl`` a line of figures every few steps; ``remarks.jsonl`` sentences for
-    a person; ``samples/step.png`` and ``timeline.png``; ``checkpoint.safetensors`` the newest state;
-    ``best.safetensors`` the averaged networks that measured best, where a task measures. Everything that writes raises
-    TrainingError where it cannot.
+    a person; ``classes.json`` names of classes, where there are any; ``samples/step.png`` and ``timeline.png``;
+    ``checkpoint.safetensors`` the newest state; ``best.safetensors`` the averaged networks that measured best, where a
+    task measures. Everything that writes raises TrainingError where it cannot.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -46,6 +46,8 @@ class Journal:
         self._write("recipe.json", json.dumps(recipe.model_dump(mode="json"), indent=1).encode())
         if not resume:
             self.rewind(0)
+            with self._writing():
+                self.best.unlink(missing_ok=True)
 
     def check(self, *, resume: bool) -> None:
         """Raise as ``start`` does, before any work is done."""
@@ -80,6 +82,17 @@ class Journal:
         """One line of figures; one that is not finite becomes null, which is all that JSON has for it."""
         plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in figures.items()}
         self._append("stats.jsonl", json.dumps(plain, allow_nan=False))
+
+    def figures(self, step: int) -> dict[str, float]:
+        """The figures logged at ``step``; none where nothing was."""
+        path = self.folder / "stats.jsonl"
+        lines = path.read_text("utf-8", "replace").splitlines() if path.exists() else []
+        rows = [json.loads(line) for line in lines if _step(line) == step]
+        return {key: float(value) for key, value in rows[-1].items() if value is not None} if rows else {}
+
+    def note(self, name: str, value: Any) -> None:
+        """Keep ``name.json``: what a task wants known of a run, such as the names of its classes."""
+        self._write(f"{name}.json", json.dumps(value, ensure_ascii=False, indent=1).encode())
 
     def remark(self, step: int, sentence: str) -> None:
         """One sentence for a person."""

@@ -192,6 +192,8 @@ class _Job:
             if found is not None:
                 journal.rewind(self.step)
             journal.start(recipe, resume=resume)  # only now: a refused one must not change what the folder says
+            for name, value in getattr(task, "notes", {}).items():
+                journal.note(name, value)
 
     # State ----------------------------------------------------------------------------------------------------------
 

@@ -40,6 +40,7 @@ class Task(Protocol):
       with the averaged networks and the newest figures, to which it may add its own (metrics). It gives sentences for
       a person. It must not change what training does.
     - ``best: str``: the figure of ``watch`` by which the best state is kept (least is best), or empty.
+    - ``notes: Mapping[str, Any]``: what goes into the run folder at the start, as ``name.json``.
     - ``row: int``: height in pixels of the row of a sample grid that goes into the timeline, or 0.
     """
 

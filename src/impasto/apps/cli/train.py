@@ -1,62 +1,200 @@
-"""``impasto train`` and ``impasto export``: make a model. They need the extra ``[train]``."""
+"""``impasto train`` and ``impasto export``: make a model. They need the extra ``[train]``.
+
+impasto train gan FOLDER        learn to draw pictures like those in a folder
+impasto train vae FOLDER        the same with an autoencoder, which can also reconstruct
+impasto train RECIPE.toml       anything else, and all settings in one file
+"""
 
 from __future__ import annotations
 
 import json as json_
-import sys
-from importlib.util import find_spec
-from math import isfinite
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from impasto.apps.cli.options import TYPER_OPTIONS
 from impasto.apps.cli.terminal import put, put_json, say
-from impasto.errors import TrainingError
+from impasto.apps.cli.trainer import Device, Json, Reporter, Resume, Sets, Threads, carry_out, finished, need
+from impasto.errors import TrainingError, UnknownName
 
 if TYPE_CHECKING:
-    from impasto.progress import OnProgress, Progress
+    from impasto.progress import OnProgress
+    from impasto.training.recipe import Recipe
 
-Json = Annotated[bool, typer.Option("--json", help="How it ended, as a line of JSON on standard output.")]
+
+class _Kinds(TyperGroup):
+    """``gan`` and ``vae``; whatever else stands first is the path of a recipe."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        first = args[0] if args else ""
+        if first not in (*self.commands, "--help", "-h"):
+            near = get_close_matches(first, [name for name in self.commands if name != "recipe"], cutoff=0.5)
+            if near and not Path(first).exists():
+                raise UnknownName("kind of training", first, near)
+            args = ["recipe", *args]
+        rest: list[str] = super().parse_args(ctx, args)
+        return rest
 
 
-def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, such as recipes/anystyle.toml.")],
-    sets: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as optim.lr=5e-4.")
+train = typer.Typer(cls=_Kinds, help="Train a model: from a folder of pictures, or by a recipe.", **TYPER_OPTIONS)
+
+Folder = Annotated[Path, typer.Argument(help="A folder of pictures of any kind; names of sub-folders are classes.")]
+Size = Annotated[str, typer.Option(help="Pixels a side, or WIDTHxHEIGHT: 32 to 256, such as 48, 64, 96, 128.")]
+Images = Annotated[int | None, typer.Option(min=1, help="Pictures to learn from in all; by default as the preset.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="The same in updates.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="The model file; NAME.impasto by default.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing model file.")]
+RunFolder = Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default.")]
+
+
+@train.command("gan")
+def train_gan(
+    folder: Folder,
+    size: Size = "64",
+    preset: Annotated[
+        str | None, typer.Option(help="few, medium, large (by the number of pictures), dcgan, resnet or r3.")
     ] = None,
-    run: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run folder's checkpoint.")] = False,
+    images: Images = None,
+    steps: Steps = None,
+    output: Output = None,
+    overwrite: Overwrite = False,
+    sets: Sets = None,
+    run: RunFolder = None,
+    resume: Resume = False,
+    device: Device = None,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Learn to draw pictures like those in a folder; leaves NAME.impasto. Ctrl-C saves, --resume goes on."""
+    need("torch", "safetensors", "onnx", "onnxscript")
+    from impasto.training.presets import gan_recipe
+
+    def make(progress: OnProgress) -> Recipe:
+        return gan_recipe(
+            folder, size=_size(size), preset=preset, steps=steps, images=images, overrides=sets or (), progress=progress
+        )
+
+    kept = {"--preset": preset is not None, "--size": size != "64", "--images": images, "--steps": steps}
+    _learn(folder, make, kept, sets, run, resume, output, overwrite, device, threads, json)
+
+
+@train.command("vae")
+def train_vae(
+    folder: Folder,
+    size: Size = "64",
+    kind: Annotated[str, typer.Option(help="vae, vae-gan (sharper) or vq-vae.")] = "vae",
+    preset: Annotated[str | None, typer.Option(help="few, medium or large; by the number of pictures.")] = None,
+    steps: Steps = None,
+    output: Output = None,
+    overwrite: Overwrite = False,
+    sets: Sets = None,
+    run: RunFolder = None,
+    resume: Resume = False,
+    device: Device = None,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Learn to draw and to reconstruct pictures like those in a folder; leaves NAME.impasto."""
+    need("torch", "safetensors", "onnx", "onnxscript")
+    from impasto.training.recipe_vae import vae_recipe
+
+    def make(progress: OnProgress) -> Recipe:
+        wishes = [*([] if steps is None else [f"steps={steps}"]), *(sets or ())]
+        return vae_recipe(folder, _size(size), kind=_vae_kind(kind), preset=preset, sets=wishes, progress=progress)
+
+    kept = {"--preset": preset is not None, "--size": size != "64", "--steps": steps, "--kind": kind != "vae"}
+    _learn(folder, make, kept, sets, run, resume, output, overwrite, device, threads, json)
+
+
+@train.command("recipe", hidden=True)
+def train_recipe(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, such as recipes/anystyle.toml.")],
+    sets: Sets = None,
+    run: RunFolder = None,
+    resume: Resume = False,
     stop_at: Annotated[int | None, typer.Option(min=1, help="Stop after this step, to go on later.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps ...; cuda by default where there is one.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all usable cores by default.")] = None,
+    device: Device = None,
+    threads: Threads = None,
     json: Json = False,
 ) -> None:
     """Train a model by a recipe. Ctrl-C saves; --resume goes on exactly where it stopped."""
-    _need("torch", "safetensors")
+    need("torch", "safetensors")
     from impasto.training.journal import Journal
-    from impasto.training.loop import pick_device, set_threads
-    from impasto.training.loop import run as run_loop
     from impasto.training.recipe import load_recipe
-    from impasto.training.tasks import TASKS
 
     wanted = load_recipe(recipe, sets or ())
     journal = Journal(run if run is not None else Path("runs") / wanted.name)
+    outcome = carry_out(
+        lambda _: wanted, journal, resume=resume, stop_at=stop_at, device=device, threads=threads, json=json
+    )
+    if outcome is not None:
+        finished(str(journal.folder), outcome, json)
+
+
+def _learn(
+    folder: Path,
+    make: Any,
+    kept: dict[str, Any],
+    sets: list[str] | None,
+    run: Path | None,
+    resume: bool,
+    output: Path | None,
+    overwrite: bool,
+    device: str | None,
+    threads: int | None,
+    json: bool,
+) -> None:
+    """Train from a folder, leave a model file. ``kept``: options that a run keeps from its start, and whether given."""
+    from impasto.runtime.bundle import SUFFIX
+    from impasto.training.deliver import deliver, foresee
+    from impasto.training.journal import Journal
+    from impasto.training.presets import model_name
+    from impasto.training.recipe import changed
+
+    name = model_name(folder)
+    journal = Journal(run if run is not None else Path("runs") / name)
+    out = output if output is not None else Path(f"{name}{SUFFIX}")
+    foresee(out, overwrite=overwrite)
     journal.check(resume=resume)
-    set_threads(threads)
-    where = pick_device(device)
-    with _Reporter(json) as progress:
-        task = TASKS[wanted.task](wanted, where, progress=progress)
-        for line in task.remarks():
-            say(line)
-        outcome = run_loop(task, journal, resume=resume, stop_at=stop_at, progress=progress)
-    if json:
-        last = {k: round(v, 4) if isfinite(v) else None for k, v in outcome.figures.items() if "_relu" not in k}
-        put_json({"run": str(journal.folder), "step": outcome.step, "finished": outcome.finished, **last})
-    else:
-        put(str(journal.folder))
+    if resume:
+        for option, given in kept.items():
+            if given:
+                raise TrainingError(f"A run goes on as it was started: leave {option} out with --resume.")
+        recipe = changed(journal.recipe(), [f"data.folder={json_.dumps(str(folder.resolve()))}", *(sets or ())])
+        make = lambda _: recipe  # noqa: E731
+    outcome = carry_out(
+        make, journal, resume=resume, stop_at=None, device=device, threads=threads, json=json, estimated=True
+    )
+    if outcome is None:
+        return
     if not outcome.finished:
-        say(f"Stopped at step {outcome.step} of {wanted.steps} and saved; go on with --resume.")
+        finished(str(journal.folder), outcome, json)
+        return
+    with Reporter(json) as progress:
+        made = deliver(journal.folder, out, overwrite=overwrite, progress=progress)
+    finished(str(journal.folder), outcome, json, path=str(out), bytes=made.size, best_step=made.manifest.step)
+    say(f"{out} has {made.size / 1e6:.1f} MB; draw with: impasto generate {out} -n 16 -o out/")
+
+
+def _size(text: str) -> tuple[int, int]:
+    """(height, width) of ``64`` or ``WIDTHxHEIGHT``."""
+    parts = text.lower().split("x")
+    if len(parts) in (1, 2) and all(part.isascii() and part.isdigit() for part in parts):
+        return int(parts[-1]), int(parts[0])
+    raise TrainingError(f"--size {text} is no size: give pixels a side such as 64, or WIDTHxHEIGHT such as 96x64.")
+
+
+def _vae_kind(name: str) -> Any:
+    from typing import get_args
+
+    from impasto.training.nets.vae import VaeKind
+
+    if name not in get_args(VaeKind):
+        raise UnknownName("kind of autoencoder", name, get_args(VaeKind))
+    return name
 
 
 def export(
@@ -68,28 +206,28 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     json: Json = False,
 ) -> None:
-    """Write a run's newest checkpoint as a model file and hold it against torch."""
-    _need("torch", "safetensors", "onnx", "onnxscript")
-    from impasto.training.export import export as export_run
+    """Write a run's newest checkpoint (the best, where it was measured) as a model file and hold it against torch."""
+    need("torch", "safetensors", "onnx", "onnxscript")
+    from impasto.training.deliver import deliver
+    from impasto.training.export import export as export_style
+    from impasto.training.journal import Journal
 
-    with _Reporter(json) as progress:
-        made = export_run(run, output, quality=_figures(quality), overwrite=overwrite, progress=progress)
+    figures = _figures(quality)
+    if Journal(run).recipe().task == "style":
+        with Reporter(json) as progress:
+            painter = export_style(run, output, quality=figures, overwrite=overwrite, progress=progress)
+        size, step = painter.size, painter.manifest.step
+        apart = {"painter": painter.painter_difference, "encoder": painter.encoder_difference}
+    else:
+        with Reporter(json) as progress:
+            made = deliver(run, output, quality=figures, overwrite=overwrite, progress=progress)
+        size, step, apart = made.size, made.manifest.step, dict(made.differences)
     if json:
-        put_json(
-            {
-                "path": str(output),
-                "bytes": made.size,
-                "step": made.manifest.step,
-                "painter_difference": made.painter_difference,
-                "encoder_difference": made.encoder_difference,
-            }
-        )
+        differences = {f"{name}_difference": value for name, value in apart.items()}
+        put_json({"path": str(output), "bytes": size, "step": step} | differences)
     else:
         put(str(output))
-        say(
-            f"{made.size / 1e6:.1f} MB, step {made.manifest.step}; torch and onnxruntime differ by at most "
-            f"{max(made.painter_difference, made.encoder_difference):.1g}."
-        )
+        say(f"{size / 1e6:.1f} MB, step {step}; torch and onnxruntime differ by at most {max(apart.values()):.1g}.")
 
 
 def _figures(path: Path | None) -> dict[str, float]:
@@ -102,52 +240,3 @@ def _figures(path: Path | None) -> dict[str, float]:
         raise TrainingError(
             f"{path} is not a JSON object of numbers ({error}): write one figure per protocol."
         ) from error
-
-
-def _need(*modules: str) -> None:
-    missing = [module for module in modules if find_spec(module) is None]
-    if missing:
-        raise TrainingError(f"This needs {' and '.join(missing)}: pip install 'impasto[train]'.")
-
-
-class _Reporter:
-    """Progress on stderr: a bar with figures on a terminal, a line now and then elsewhere, nothing with --json.
-
-    A job of hours wants more than ``terminal.progress_bar`` shows: the figures, and lines where stderr is a log file.
-    """
-
-    def __init__(self, quiet: bool) -> None:
-        self._bar: Any = None
-        self._task: Any = None
-        self._quiet, self._last = quiet, ""
-
-    def __enter__(self) -> OnProgress:
-        if self._quiet:
-            from impasto.progress import silent
-
-            return silent
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-            from rich.progress import Progress as Bar
-
-            columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-            self._bar = Bar(*columns, TextColumn("{task.fields[figures]}"), console=Console(stderr=True))
-            self._bar.start()
-            self._task = self._bar.add_task("", figures="")
-        return self._show
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def _show(self, at: Progress) -> None:
-        figures = "  ".join(f"{key} {value:.3g}" for key, value in at.numbers.items() if "_relu" not in key)
-        if self._bar is not None:
-            fresh = {"figures": figures} if figures else {}  # most steps bring none: the last ones stay
-            self._bar.update(self._task, completed=at.done, total=at.total, description=at.message, **fresh)
-        elif at.numbers or at.unit == "stages":
-            line = f"{at.message} {at.done}/{at.total or '?'} {at.unit} {figures}".strip()
-            if line != self._last:
-                say(line)
-                self._last = line

@@ -97,6 +97,7 @@ class GanTask:
         self._looking = Looking(recipe, self.pictures, self.device)
         self.best = self._looking.best
         self.row = net.height
+        self.notes = {"classes": self.pictures.classes} if net.classes else {}
 
     @property
     def generator(self) -> GanGenerator:
