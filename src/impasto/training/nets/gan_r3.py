@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from impasto.training.nets.gan_spec import GanGenerator, GanSpec, Head
-from impasto.training.nets.layers import GAINS, Act, Activation, Conv, Linear, resize
+from impasto.training.nets.layers import GAINS, Act, Activation, Conv, Linear, Pool, resize
 
 EXPAND = 2
 """The middle of a block has so many times the channels."""
@@ -92,7 +92,7 @@ class R3Discriminator(nn.Module):
         steps: list[nn.Module] = []
         for i, channels in enumerate(widths):
             if i:
-                steps.append(nn.AvgPool2d(2))  # bilinear interpolation to half the size
+                steps.append(Pool("average"))  # the same as bilinear interpolation
                 if channels != widths[i - 1]:
                     steps.append(Conv(widths[i - 1], channels, 1, bias=False))
             steps += [_Block(channels, spec.critic_activation, depth) for _ in range(spec.blocks)]

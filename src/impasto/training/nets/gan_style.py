@@ -4,7 +4,7 @@ After Karras et al. 2019 (StyleGAN) and 2020 (StyleGAN2), in plain PyTorch. Depa
 cores: activations are scaled in place of kernels (the same result, and an inference engine can lay the kernel out
 once); a convolution that doubles the size works at the small size and its output is interpolated, which costs a
 quarter and cannot make a checkerboard; parameters are not rescaled at run time (no "equalised learning rate") but for
-the mapping; the discriminator blurs before both of its branches and convolves at the small size.
+the mapping; the discriminator halves by the mean of 2x2 pixels, not by a wider blur, and convolves at the small size.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from impasto.training.nets.blocks import SlowLinear
 from impasto.training.nets.gan_spec import EMBEDDING, GanGenerator, GanSpec, Head
-from impasto.training.nets.layers import ACTIVATIONS, GAINS, Act, Activation, BlurDown, Conv, Linear, PixelNorm, resize
+from impasto.training.nets.layers import ACTIVATIONS, GAINS, Act, Activation, Conv, Linear, PixelNorm, halve, resize
 
 MAPPING_RATE = 0.03
 """The mapping learns so much more slowly: 0.01 in the paper, more here because our runs are shorter."""
@@ -150,16 +150,16 @@ class _DownBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, activation: Activation) -> None:
         super().__init__()
         gain = GAINS[activation]
-        self.act, self.down = Act(activation), BlurDown()
+        self.act = Act(activation)
         self.first = Conv(inputs, inputs, gain=1.0)
         self.second = Conv(inputs, outputs, gain=gain)
         self.skip = Conv(inputs, outputs, 1, bias=False)
         self.gain = gain
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.down(self.act(self.first(x)))
+        y = halve(self.act(self.first(x)))
         y = self.act(self.second(y)) * self.gain
-        return (y + self.skip(self.down(x))) * 0.5**0.5
+        return (y + self.skip(halve(x))) * 0.5**0.5
 
 
 class Spread(nn.Module):

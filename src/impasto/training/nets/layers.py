@@ -173,6 +173,15 @@ def resize(x: Tensor, mode: Up) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
+def halve(x: Tensor) -> Tensor:
+    """The mean of every 2x2 pixels: ``[N,C,H,W] -> [N,C,H/2,W/2]``.
+
+    The same numbers as ``avg_pool2d``, in half the time in channels_last. StyleGAN2's wider filter [1,3,3,1] as a
+    depthwise convolution took more time to learn through than all other convolutions together.
+    """
+    return F.interpolate(x, scale_factor=0.5, mode="bilinear", align_corners=False)
+
+
 class UpConv(nn.Module):
     """Twice the size and other channels: ``[N,I,H,W] -> [N,O,2H,2W]``.
 
@@ -211,7 +220,7 @@ class Pool(nn.Module):
         self.mode = mode
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.max_pool2d(x, 2) if self.mode == "max" else F.avg_pool2d(x, 2)
+        return F.max_pool2d(x, 2) if self.mode == "max" else halve(x)
 
 
 class DownConv(nn.Module):
@@ -234,21 +243,3 @@ class DownConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.pool(self.conv(x))
         return y
-
-
-class BlurDown(nn.Module):
-    """Half the size after a blur with [1,3,3,1] in each direction: ``[N,C,H,W] -> [N,C,H/2,W/2]``.
-
-    The filter of Karras et al. 2020 (StyleGAN2), as a plain depthwise convolution. Zeros outside the picture.
-    """
-
-    taps: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        row = torch.tensor([1.0, 3.0, 3.0, 1.0])
-        self.register_buffer("taps", torch.outer(row, row)[None, None] / 64, persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        channels = x.shape[1]
-        return F.conv2d(x, self.taps.to(x.dtype).expand(channels, 1, 4, 4), stride=2, padding=1, groups=channels)
