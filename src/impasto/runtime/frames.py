@@ -38,13 +38,23 @@ def origin(about: Mapping[str, Any], *, grey: bool = False) -> PictureInfo:
         about: what to tell; must be JSON.
         grey: the picture has no colour.
     """
+    text = json.dumps(about)
+    block = _exif(text).removeprefix(b"Exif\0\0")
+    return PictureInfo(exif=block, grey=grey, text=((KEYWORD, text), ("Software", f"impasto {impasto.__version__}")))
+
+
+def _exif(text: str) -> bytes:
     from PIL import Image
 
-    text = json.dumps(about)
     exif = Image.Exif()
     exif[_DESCRIPTION], exif[_SOFTWARE] = text, f"impasto {impasto.__version__}"
-    block = exif.tobytes().removeprefix(b"Exif\0\0")
-    return PictureInfo(exif=block, grey=grey, text=((KEYWORD, text), ("Software", f"impasto {impasto.__version__}")))
+    return exif.tobytes()
+
+
+def about(picture: Picture) -> dict[str, Any]:
+    """What :func:`origin` was told of a picture that a generator drew; empty for any other."""
+    told = dict(picture.info.text).get(KEYWORD)
+    return {} if told is None else dict(json.loads(told))
 
 
 def fitted(picture: Picture, size: tuple[int, int], channels: int) -> NDArray[np.float32]:
@@ -125,7 +135,12 @@ def check_film(path: str | os.PathLike[str], *, overwrite: bool) -> str:
 
 
 def write_film(
-    path: str | os.PathLike[str], frames: Iterable[Picture], *, fps: float = 30.0, overwrite: bool = False
+    path: str | os.PathLike[str],
+    frames: Iterable[Picture],
+    *,
+    fps: float = 30.0,
+    about: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
 ) -> int:
     """Write frames as a film that repeats: GIF, APNG (``.png``), WebP (lossless) or MP4 (H.264, does not repeat).
 
@@ -135,6 +150,7 @@ def write_film(
         path: where, ending in one of `FILMS`.
         frames: at least one, all of one size.
         fps: frames in a second; a GIF counts in hundredths of a second and gets the nearest.
+        about: what to tell in the file's metadata; must be JSON.
         overwrite: replace what is there.
 
     Returns:
@@ -149,9 +165,10 @@ def write_film(
     first = next(source := iter(frames), None)
     if first is None:
         raise PictureError("A film needs at least one frame: give some.")
+    text = "" if about is None else json.dumps(about)
     counted = _Counted(chain([first], source), first.size)
     try:
-        data = _mp4(counted, fps) if kind == "MP4" else _animation(counted, kind, fps)
+        data = _mp4(counted, fps, text) if kind == "MP4" else _animation(counted, kind, fps, text)
     except (OSError, ValueError, RuntimeError) as error:
         raise PictureError(f"The film could not be written as {kind} ({error}): try another format.") from error
     write_atomic(path, data, overwrite=overwrite)
@@ -172,7 +189,7 @@ class _Counted:
             yield frame
 
 
-def _animation(frames: _Counted, kind: str, fps: float) -> bytes:
+def _animation(frames: _Counted, kind: str, fps: float, text: str) -> bytes:
     import_module(f"PIL.{_PLUGINS[kind]}")
     # Pillow goes through them twice, so they are all kept, at 8 bits.
     images = [_on_white(frame).to_pil() if kind == "GIF" else frame.to_pil() for frame in frames]
@@ -180,18 +197,26 @@ def _animation(frames: _Counted, kind: str, fps: float) -> bytes:
     if kind == "WEBP":
         settings["lossless"] = True
         settings["duration"] = round(settings["duration"])
+    if text and kind == "PNG":
+        from PIL.PngImagePlugin import PngInfo
+
+        settings["pnginfo"] = PngInfo()
+        settings["pnginfo"].add_text(KEYWORD, text)
+    elif text:
+        settings |= {"comment": text} if kind == "GIF" else {"exif": _exif(text)}
     out = BytesIO()
     images[0].save(out, kind, save_all=True, append_images=images[1:], **settings)
     return out.getvalue()
 
 
-def _mp4(frames: _Counted, fps: float) -> bytes:
+def _mp4(frames: _Counted, fps: float, text: str) -> bytes:
     from fractions import Fraction
 
     av = _av()
     out = BytesIO()
     width, height = frames.size
     with av.open(out, "w", format="mp4") as file:
+        file.metadata["comment"] = text
         codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
         stream = file.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
         # Colour is stored at half the resolution, so the sides must be even.

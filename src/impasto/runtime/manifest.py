@@ -16,7 +16,7 @@ from typing import Any, Literal, Self, get_args
 FORMAT = 1
 
 Kind = Literal["style", "generator"]
-_GENERATOR_ONLY = ("latent", "height", "width", "channels")
+_DRAWS = ("latent", "height", "width", "channels")
 Check = Callable[[Any, str], Any]
 """Takes a value and where it stands; gives the value to keep, or raises ManifestError."""
 
@@ -279,15 +279,16 @@ class Manifest(_Part):
         metadata=_is("file name to fingerprint, manifest excepted", _table(Member.read, _text(_MEMBER))),
     )
 
+    def to_fields(self) -> dict[str, Any]:
+        """Every field by name, down to numbers and texts; those of a generator only where they are set."""
+        # An impasto from before there were generators still reads new style models.
+        return {name: value for name, value in asdict(self).items() if name not in _DRAWS or value is not None}
+
     def to_json(self) -> bytes:
         """The one spelling of this manifest: sorted keys, indent 1, UTF-8, a newline at the end.
 
         Raises:
             ValueError, TypeError: the recipe holds what JSON cannot: NaN, infinity, or objects.
         """
-        table = self.to_fields()
-        for name in _GENERATOR_ONLY:
-            if table[name] is None:  # so that an impasto from before generators still reads new style models
-                del table[name]
-        text = json.dumps(table, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(self.to_fields(), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
         return (text + "\n").encode()

@@ -40,6 +40,10 @@ VERBS: dict[str, Verb] = {
     "styles": Verb(
         "impasto.apps.cli.styles", "styles", "List the named styles, or paint a sheet of all of them.", True
     ),
+    "generate": Verb("impasto.apps.cli.generate", "generate", "Draw new pictures with a generator.", True),
+    "walk": Verb("impasto.apps.cli.walk", "walk", "Film the way from one drawn picture to the next.", True),
+    "mix": Verb("impasto.apps.cli.walk", "mix", "Mix the styles of drawn pictures, as a grid.", True),
+    "reconstruct": Verb("impasto.apps.cli.reconstruct", "reconstruct", "Put pictures through a VAE and back.", True),
     "models": Verb("impasto.apps.cli.models", "app", "List, inspect and verify model files.", True),
     "train": Verb("impasto.apps.cli.train", "train", "Train a model by a recipe."),
     "export": Verb("impasto.apps.cli.train", "export", "Write a trained model as a model file."),

@@ -9,7 +9,7 @@ import typer
 from impasto.apps.cli.options import TYPER_OPTIONS
 from impasto.apps.cli.terminal import explain, put, put_json, say
 from impasto.errors import ImpastoError
-from impasto.runtime.bundle import Bundle, GraphSpec, bundled_models
+from impasto.runtime.bundle import Bundle, GraphSpec, Manifest, bundled_models
 
 app = typer.Typer(help="List, inspect and verify model files.", no_args_is_help=True, **TYPER_OPTIONS)
 
@@ -28,6 +28,7 @@ def list_models(json: Json = False) -> None:
                     "name": name,
                     "kind": manifest.kind,
                     "styles": len(manifest.styles),
+                    **_drawn(manifest),
                     "bytes": path.stat().st_size,
                     "created": manifest.created,
                     "path": str(path),
@@ -35,7 +36,8 @@ def list_models(json: Json = False) -> None:
             )
         else:
             size = f"{path.stat().st_size / 1e6:.1f} MB"
-            put(f"{name}  {manifest.kind}  {len(manifest.styles)} styles  {size}  {manifest.created}")
+            what = f"{len(manifest.styles)} styles" if manifest.kind == "style" else _pictures(manifest)
+            put(f"{name}  {manifest.kind}  {what}  {size}  {manifest.created}")
 
 
 @app.command("inspect")
@@ -61,6 +63,10 @@ def inspect_model(
     rows += [(f"graph {role}", _graph(spec)) for role, spec in manifest.graphs.items()]
     if manifest.code_size is not None:
         rows.append(("style code", f"{manifest.code_size} numbers"))
+    if manifest.latent is not None:
+        rows.append(("pictures", _pictures(manifest)))
+        rows.append(("latent", f"{manifest.latent.size} numbers, distribution {manifest.latent.distribution}"))
+        rows += [("class", name) for name in manifest.latent.classes]
     rows += [("style", f"{style.name}: {style.title}, {style.artist}, {style.year}") for style in manifest.styles]
     rows += [("data", f"{source.name}: {source.what} ({source.licence})") for source in manifest.data]
     rows += [("quality", f"{protocol}: {figure:g}") for protocol, figure in manifest.quality.items()]
@@ -101,11 +107,29 @@ def verify_models(
 def _graph(spec: GraphSpec) -> str:
     takes = ", ".join(f"{one.name} {_shape(one.shape)}" for one in spec.inputs)
     gives = ", ".join(f"{one.name} {_shape(one.shape)}" for one in spec.outputs)
+    if not any(len(one.shape) == 4 and "H" in map(str.upper, map(str, one.shape)) for one in spec.inputs):
+        return f"{spec.member}: {takes} -> {gives}"  # no picture of any size goes in, so there is no rule for sizes
     reach = "the whole picture" if spec.receptive_field is None else f"{spec.receptive_field} px"
     return (
         f"{spec.member}: {takes} -> {gives}; "
         f"sides of {spec.minimum} px or more in multiples of {spec.multiple}, sees {reach} around a pixel"
     )
+
+
+def _pictures(manifest: Manifest) -> str:
+    """What a generator draws, in words."""
+    modes = {1: "grey", 3: "RGB", 4: "RGBA"}
+    classes = len(manifest.latent.classes) if manifest.latent is not None else 0
+    return f"{manifest.width}x{manifest.height} {modes.get(manifest.channels or 0, '?')}" + (
+        f", {classes} classes" if classes else ""
+    )
+
+
+def _drawn(manifest: Manifest) -> dict[str, object]:
+    if manifest.latent is None:
+        return {}
+    sizes = {"width": manifest.width, "height": manifest.height, "channels": manifest.channels}
+    return {**sizes, "classes": len(manifest.latent.classes)}
 
 
 def _shape(shape: tuple[int | str, ...]) -> str:
