@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from impasto.apps.cli import run
-from impasto.apps.cli import train as verbs
+from impasto.apps.cli import trainer
 from impasto.progress import Progress
 from impasto.runtime.style import StyleModel
 
@@ -168,7 +168,7 @@ def test_export_makes_a_model_that_opens(workshop: Path, tmp_path: Path, capsys:
 
     graphs = {"code": model.bundle.graph("encoder")[1], "painted": model.bundle.graph("painter")[1]}
     with pytest.MonkeyPatch.context() as patch:  # not to wait for the exporter once more
-        patch.setattr(export_module, "to_onnx", lambda module, inputs, multiples, output: graphs[output])
+        patch.setattr(export_module, "to_onnx", lambda module, inputs, multiples, output, **_: graphs[output])
         assert run(["export", "runs/tiny", "-o", "tiny.impasto", "--overwrite"]) == 0
     out, err = capsys.readouterr()
     assert out == "tiny.impasto\n"
@@ -209,7 +209,7 @@ def test_progress_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: Capture
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
-    with verbs._Reporter(False) as progress:
+    with trainer.Reporter(False) as progress:
         progress(Progress(1, 4, "steps", "tiny", {"loss": 0.125, "style_relu1_2": 3.0}))
         progress(Progress(2, 4, "steps", "tiny"))
     out, err = capsys.readouterr()
@@ -219,13 +219,13 @@ def test_progress_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: Capture
 
 
 def test_progress_in_a_log_file(capsys: Capture) -> None:
-    with verbs._Reporter(False) as progress:
+    with trainer.Reporter(False) as progress:
         progress(Progress(1, 4, "steps", "tiny"))
         progress(Progress(2, 4, "steps", "tiny", {"loss": 0.125}))
         progress(Progress(1000, None, "bytes", "weights.pth"))
         progress(Progress(1, 2, "stages", "painter"))
         progress(Progress(1, 2, "stages", "painter"))
     assert capsys.readouterr().err == "impasto: tiny 2/4 steps loss 0.125\nimpasto: painter 1/2 stages\n"
-    with verbs._Reporter(True) as progress:
+    with trainer.Reporter(True) as progress:
         progress(Progress(2, 4, "steps", "tiny", {"loss": 0.125}))
     assert capsys.readouterr().err == ""

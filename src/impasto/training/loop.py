@@ -335,7 +335,7 @@ class _Reporter:
         self.job, self.journal, self.last, self.progress = job, journal, last, progress
         self.figures: dict[str, float] = {}
         self._begun, self._seen = job.step, job.task.recipe.images_seen(job.step)
-        self._started = time.monotonic()
+        self._started = time.monotonic()  # moved on by what is not training, so that the speed is that of training
 
     def after_step(self) -> None:
         """Call this after every step."""
@@ -359,16 +359,20 @@ class _Reporter:
             told = self.figures | {"img/s": speed}
         self.progress(Progress(step - self._begun, self.last - self._begun, "steps", recipe.name, told))
         if step % recipe.sample_every == 0 or step == recipe.steps:
+            before = time.monotonic()
             with job.autocast:
                 self.journal.sample(step, job.task.sample(job.average))
             if row := getattr(job.task, "row", 0):
                 self.journal.timeline(row)
+            self._started += time.monotonic() - before
 
     def _watch(self) -> list[str]:
         job = self.job
         if not hasattr(job.task, "watch"):
             return []
+        before = time.monotonic()
         said: list[str] = job.task.watch(job.step, job.average, self.figures)
+        self._started += time.monotonic() - before
         best = getattr(job.task, "best", "")
         if best and best in self.figures:
             job.keep_best(self.figures[best])

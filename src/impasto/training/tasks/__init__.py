@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from impasto.training.loop import Task
+from impasto.training.tasks.gan import GanTask
 from impasto.training.tasks.style import StyleTask
 from impasto.training.tasks.vae import VaeTask
 
@@ -18,4 +19,4 @@ class Trainable(Task, Protocol):
         ...
 
 
-TASKS: dict[str, Callable[..., Trainable]] = {"style": StyleTask, "vae": VaeTask}
+TASKS: dict[str, Callable[..., Trainable]] = {"style": StyleTask, "gan": GanTask, "vae": VaeTask}

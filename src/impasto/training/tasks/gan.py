@@ -162,6 +162,7 @@ class GanTask:
             "real": said[0].mean(),
             "fake": said[1].mean(),
             "real_sign": signs.mean(),
+            "fake_sign": (said[1] - said[0] if table.kind in RELATIVE else said[1]).sign().mean(),
             "strength": torch.tensor(self.strength.value),
         }
         with torch.autocast(self.device.type, enabled=False):  # slopes of slopes want more than 8 bits

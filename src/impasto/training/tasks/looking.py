@@ -16,7 +16,7 @@ from impasto.training.nets.gan import GanGenerator
 from impasto.training.pictures import PictureSet
 from impasto.training.recipe_gan import GanRecipe
 
-DOCTOR = 64
+DOCTOR = 128
 """Pictures that the doctor looks at."""
 
 AT_ONCE = 32
@@ -35,7 +35,7 @@ class Looking:
     def __init__(self, recipe: GanRecipe, pictures: PictureSet, device: torch.device) -> None:
         self.recipe, self.pictures, self.device = recipe, pictures, device
         self.best = f"fd_efflite0_{count_name(recipe.measure_count)}" if recipe.measure_every else ""
-        self._doctor = Doctor(pictures)
+        self._doctor: Doctor | None = None
         self._said: set[str] = set()
         self._features: FeatureNet | None = None
 
@@ -72,6 +72,8 @@ class Looking:
         """Sentences of the doctor (each once, until what it speaks of is over); figures of a measurement if due."""
         labels = self._labels(max(DOCTOR, self.recipe.measure_count))
         samples = self.draw(generator, DOCTOR, labels[:DOCTOR], seed=1)
+        if self._doctor is None:  # it looks at all pictures first, which only the process that watches need do
+            self._doctor = Doctor(self.pictures, mirrored=self.recipe.data.flip)
         findings = self._doctor.look(samples, figures)
         said = [finding.sentence for finding in findings if finding.name not in self._said]
         self._said = {finding.name for finding in findings}
