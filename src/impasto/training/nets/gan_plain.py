@@ -89,7 +89,9 @@ class _UpBlock(nn.Module):
         y = self.first(self.before(x))
         if not self.transposed:
             y = resize(y, self.mode)
-        return (self.second(y) + resize(self.skip(x), "nearest" if self.transposed else self.mode)) * 0.5**0.5
+        straight = resize(self.skip(x), "nearest" if self.transposed else self.mode)
+        joined: Tensor = (self.second(y) + straight) * 0.5**0.5
+        return joined
 
 
 class ResidualGenerator(GanGenerator):

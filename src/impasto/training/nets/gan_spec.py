@@ -101,8 +101,8 @@ class GanSpec(BaseModel):
 
     def _steps(self) -> list[int]:
         """How often the size may be doubled, all possibilities."""
-        fits = lambda side, k: side % 2**k == 0 and 2 <= side >> k <= 8  # noqa: E731
-        return [k for k in range(1, 8) if fits(self.height, k) and fits(self.width, k)]
+        sides = self.height, self.width
+        return [k for k in range(1, 8) if all(side % 2**k == 0 and 2 <= side >> k <= 8 for side in sides)]
 
     @property
     def levels(self) -> tuple[tuple[int, int], ...]:
@@ -126,7 +126,7 @@ class GanSpec(BaseModel):
 def _channels(size: tuple[int, int], base: int, most: int) -> int:
     wanted = base * 64 / math.sqrt(size[0] * size[1])
     # Thin layers at the largest size save no time: they wait for memory.
-    return min(most, max(8, round(wanted / 8) * 8, min(16, base // 8 * 8)))
+    return min(most, max(8, math.floor(wanted / 8 + 0.5) * 8, min(16, base // 8 * 8)))
 
 
 class Latent(nn.Module):

@@ -17,7 +17,18 @@ from torch.nn import functional as F
 
 from impasto.training.nets.blocks import SlowLinear
 from impasto.training.nets.gan_spec import EMBEDDING, GanGenerator, GanSpec, Head
-from impasto.training.nets.layers import ACTIVATIONS, GAINS, Act, Activation, Conv, Linear, PixelNorm, halve, resize
+from impasto.training.nets.layers import (
+    ACTIVATIONS,
+    EPS,
+    GAINS,
+    Act,
+    Activation,
+    Conv,
+    Linear,
+    PixelNorm,
+    halve,
+    resize,
+)
 
 MAPPING_RATE = 0.03
 """The mapping learns so much more slowly: 0.01 in the paper, more here because our runs are shorter."""
@@ -47,7 +58,7 @@ class StyledConv(nn.Module):
         if self.demodulate:
             with torch.autocast(x.device.type, enabled=False):
                 energy = self.weight.float().square().sum((2, 3)).T  # [I,O]
-                size = self.gain * torch.rsqrt(scale.float().square() @ energy + 1e-8)  # [N,O]
+                size = self.gain * torch.rsqrt(scale.float().square() @ energy + EPS)  # [N,O]
             y = y * size.to(y.dtype)[:, :, None, None]
         return y
 
@@ -159,7 +170,8 @@ class _DownBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = halve(self.act(self.first(x)))
         y = self.act(self.second(y)) * self.gain
-        return (y + self.skip(halve(x))) * 0.5**0.5
+        joined: Tensor = (y + self.skip(halve(x))) * 0.5**0.5
+        return joined
 
 
 class Spread(nn.Module):

@@ -143,11 +143,15 @@ class Linear(nn.Linear):
         return F.linear(x, self.weight if self.spectral is None else self.spectral(self.weight), self.bias)
 
 
+EPS = 1e-6
+"""Added where a size is divided by. Not smaller: the ONNX exporter takes "+ 1e-8" for nothing and leaves it out."""
+
+
 class PixelNorm(nn.Module):
     """Divides every pixel by the root mean square of its channels (Karras et al. 2018). [N,C,...], same shape."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x.float() * torch.rsqrt(x.float().square().mean(1, keepdim=True) + 1e-8)).to(x.dtype)
+        return (x.float() * torch.rsqrt(x.float().square().mean(1, keepdim=True) + EPS)).to(x.dtype)
 
 
 def make_norm(name: Normalisation, channels: int) -> nn.Module:
