@@ -61,12 +61,13 @@ class Mixture:
         }
 
 
-def fit_mixture(source: VaeTask | str | Path) -> Mixture:
+def fit_mixture(source: VaeTask | str | Path, checkpoint: Path | None = None) -> Mixture:
     """The mixture on the latents of what a VAE was trained on, for the exporter and for ``sample`` grids.
 
     Args:
         source: a task (its present networks are used), or a run folder (the averaged ones of its checkpoint, and the
             pictures that its recipe names).
+        checkpoint: another checkpoint of that run than the newest, such as its best.
 
     Returns:
         See ``Mixture``; ``.tables()`` is what goes into a model file.
@@ -76,7 +77,7 @@ def fit_mixture(source: VaeTask | str | Path) -> Mixture:
     """
     from impasto.training.tasks.vae import VaeTask
 
-    task = source if isinstance(source, VaeTask) else VaeTask.from_run(source)
+    task = source if isinstance(source, VaeTask) else VaeTask.from_run(source, checkpoint=checkpoint)
     return best_fit(task.latents(), seed=task.recipe.seed)
 
 

@@ -185,8 +185,9 @@ class Codebook(nn.Module):
 
     def nearest(self, vectors: Tensor) -> Tensor:
         """Number of the nearest entry of each of the vectors ``[M,d]``: int64 [M]."""
-        # |a - b|^2 without |a|^2, which all entries share
-        return (self.table.square().sum(1) - 2 * vectors.float() @ self.table.T).argmin(1)
+        with torch.autocast(vectors.device.type, enabled=False):  # entries lie closer together than bfloat16 can tell
+            # |a - b|^2 without |a|^2, which all entries share
+            return (self.table.square().sum(1) - 2 * vectors.float() @ self.table.T).argmin(1)
 
     def forward(self, z: Tensor) -> Tensor:
         """``z`` [N,Z], Z a multiple of d, with every d numbers replaced by the nearest entry. No gradient."""
@@ -212,7 +213,8 @@ class Codebook(nn.Module):
             return  # the step is thrown away by the loop, and the table must not remember it
         chosen = F.one_hot(self.nearest(vectors), len(self.table)).to(vectors.dtype)  # [M,K]
         self.counts.lerp_(chosen.sum(0), 1 - self.decay)
-        self.sums.lerp_(chosen.T @ vectors, 1 - self.decay)
+        with torch.autocast(z.device.type, enabled=False):
+            self.sums.lerp_(chosen.T @ vectors, 1 - self.decay)
         rows = torch.randint(len(vectors), (len(self.table),), generator=random).to(vectors.device)
         idle = self.counts < 0.02 * len(vectors) / len(self.table)
         share = len(vectors) / len(self.table)

@@ -116,8 +116,15 @@ class VaeTask:
             self.vgg = load_vgg("vgg16", recipe.loss.layers, progress=progress).to(self.device)
 
     @classmethod
-    def from_run(cls, run: str | Path, device: torch.device | str = "cpu") -> VaeTask:
+    def from_run(
+        cls, run: str | Path, device: torch.device | str = "cpu", *, checkpoint: Path | None = None
+    ) -> VaeTask:
         """The task of a run folder, with the averaged networks of its newest checkpoint, in evaluation mode.
+
+        Args:
+            run: the folder.
+            device: where to compute.
+            checkpoint: another one than the newest.
 
         Raises:
             TrainingError: the folder holds no run of a VAE, or the pictures that its recipe names are gone.
@@ -127,7 +134,7 @@ class VaeTask:
         if not isinstance(recipe, VaeRecipe):
             raise TrainingError(f"{run} is a run of the {recipe.task} task: name the run folder of a VAE.")
         task = cls(recipe, device)
-        restore_modules(task.modules, load_checkpoint(journal.checkpoint), "ema")
+        restore_modules(task.modules, load_checkpoint(checkpoint or journal.checkpoint), "ema")
         for module in task.modules.values():
             module.eval().requires_grad_(False)
         return task
