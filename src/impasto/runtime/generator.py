@@ -23,7 +23,7 @@ from impasto.runtime.bundle import Bundle
 from impasto.runtime.engine import Engine, EngineName
 from impasto.runtime.frames import fitted, origin
 from impasto.runtime.labels import UNKNOWN, Classes, Labels
-from impasto.runtime.latents import Array, Draw, Mixture, draw_streams, lerp, slerp
+from impasto.runtime.latents import Array, Draw, Mixture, checked, draw_streams, lerp, slerp
 from impasto.runtime.picture import Picture
 
 __all__ = ["CENTRES", "MIXTURE", "PRIORS", "UNKNOWN", "Classes", "Generator", "Prior"]
@@ -180,7 +180,7 @@ class Generator:
             ImpastoError: the latents are not of this model, or the truncation is out of range.
             UnknownName: there is no such class.
         """
-        z = self._checked(latents, self.latent_size, "latents")
+        z = checked(latents, self.latent_size, "latents")
         return self._to_w(z, self._labels.rows(classes, len(z)), truncation)
 
     def synthesize(self, w: ArrayLike) -> list[Picture]:
@@ -194,7 +194,7 @@ class Generator:
             raise ImpastoError(
                 f"w of {list(array.shape)} cannot be drawn: this model takes {self.layers} layer{'s' * self._layered}."
             )
-        flat = self._checked(array.reshape(-1, array.shape[-1]) if array.ndim == 3 else array, self.w_size, "w")
+        flat = checked(array.reshape(-1, array.shape[-1]) if array.ndim == 3 else array, self.w_size, "w")
         ready = flat.reshape(array.shape) if array.ndim == 3 else flat
         return list(self._pictures(ready, [{}] * len(ready)))
 
@@ -231,15 +231,20 @@ class Generator:
         # The last place is the end of the last stretch, not the beginning of one more.
         start = np.minimum(places.astype(int), stretches - 1)
         end, shares = (start + 1) % len(z), places - start
-        if self._centres is None:
-            between = np.stack([slerp(z[a], z[b], s) for a, b, s in zip(start, end, shares, strict=True)])
-            between *= np.float32(_in_range(truncation))
-            labels = self._labels.one_hot(rows) if self.classes else None
-            w = self._map(between, labels if labels is None else lerp(labels[start], labels[end], shares))
-        else:
-            at_keys = self._to_w(z, rows, truncation)
-            w = lerp(at_keys[start], at_keys[end], shares)
-        return self._pictures(w, [{"frame": frame, "truncation": truncation} for frame in range(frames)])
+        at_keys = None if self._centres is None else self._to_w(z, rows, truncation)
+        labels = self._labels.one_hot(rows) if self.classes else None
+        scale = np.float32(_in_range(truncation))
+
+        def between(some: slice) -> Array:
+            a, b, share = start[some], end[some], shares[some]
+            if at_keys is not None:
+                return lerp(at_keys[a], at_keys[b], share)
+            way = np.stack([slerp(z[i], z[j], s) for i, j, s in zip(a, b, share, strict=True)])
+            return self._map(way * scale, labels if labels is None else lerp(labels[a], labels[b], share))
+
+        told = [{"frame": frame, "truncation": truncation} for frame in range(frames)]
+        parts = (slice(at, at + self.batch) for at in range(0, frames, self.batch))
+        return (picture for some in parts for picture in self._pictures(between(some), told[some]))
 
     def mix(
         self,
@@ -295,7 +300,7 @@ class Generator:
             some = pictures[start : start + self.batch]
             seen = np.stack([fitted(picture, self.size, self.channels) for picture in some])
             found.append(engine.run({engine.inputs[0]: seen * np.float32(2) - np.float32(1)})[engine.outputs[0]])
-        return self._checked(np.concatenate(found), self.latent_size, "latents")
+        return checked(np.concatenate(found), self.latent_size, "latents")
 
     def reconstruct(self, pictures: Sequence[Picture]) -> list[Picture]:
         """Each picture through the encoder and back, at the model's size; metadata pass through.
@@ -333,7 +338,7 @@ class Generator:
     def _keys(self, keys: Sequence[int] | Array, classes: Classes, prior: Prior | None) -> tuple[Array, list[int]]:
         """Latents [K,Z] and class numbers of seeds, or of latents."""
         if isinstance(keys, np.ndarray) and keys.ndim != 1:
-            latents = self._checked(keys, self.latent_size, "latents")
+            latents = checked(keys, self.latent_size, "latents")
             return latents, self._labels.rows(classes, len(latents))
         draws = [draw_streams(seed, 1, self.latent_size) for seed in keys]
         placed = [np.zeros((0, self.latent_size), np.float32), *(self._place(one, prior) for one in draws)]
@@ -374,18 +379,6 @@ class Generator:
                 picture = Picture.from_array(planes.transpose(1, 2, 0) * np.float32(0.5) + np.float32(0.5))
                 info = origin({"model": self.name, "sha256": self.bundle.sha256, **about}, grey=self.channels == 1)
                 yield replace(picture, info=info)
-
-    def _checked(self, array: ArrayLike, size: int, what: str) -> Array:
-        given = np.asarray(array)
-        rows = given[None] if given.ndim == 1 else given
-        if rows.ndim != 2 or rows.shape[1] != size or rows.dtype.kind not in "fiu":
-            raise ImpastoError(
-                f"The {what} given are {given.dtype} {list(given.shape)} and this model takes float32 [N,{size}]: "
-                "make them with this model."
-            )
-        if not np.isfinite(rows).all():
-            raise ImpastoError(f"The {what} given hold numbers that are not finite: make them again.")
-        return np.ascontiguousarray(rows, np.float32)
 
     def _engine(self, role: str) -> Engine:
         with self._lock:

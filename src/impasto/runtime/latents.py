@@ -113,3 +113,21 @@ def slerp(start: Array, end: Array, share: float) -> Array:
     direction = (np.sin((1 - share) * angle) * first + np.sin(share * angle) * last) / np.sin(angle)
     length = (1 - share) * long_first + share * long_last
     return np.asarray(length * direction, np.float32)
+
+
+def checked(array: ArrayLike, size: int, what: str) -> Array:
+    """``array`` [N,size], or one [size], as float32 [N,size].
+
+    Raises:
+        ImpastoError: it is of another shape, no numbers, or not finite.
+    """
+    given = np.asarray(array)
+    rows = given[None] if given.ndim == 1 else given
+    if rows.ndim != 2 or rows.shape[1] != size or rows.dtype.kind not in "fiu":
+        raise ImpastoError(
+            f"The {what} given are {given.dtype} {list(given.shape)} and this model takes float32 [N,{size}]: "
+            "make them with this model."
+        )
+    if not np.isfinite(rows).all():
+        raise ImpastoError(f"The {what} given hold numbers that are not finite: make them again.")
+    return np.ascontiguousarray(rows, np.float32)

@@ -41,6 +41,7 @@ from impasto.training.nets.gan_spec import GanGenerator
 from impasto.training.nets.vae import Means
 from impasto.training.recipe import Recipe
 from impasto.training.recipe_base import last_part
+from impasto.training.tasks.vae import VaeTask
 
 Array = NDArray[np.float32]
 
@@ -122,8 +123,8 @@ def export_generator(
         progress: told of each stage.
 
     Raises:
-        TrainingError: the run cannot be read or draws no pictures, or the exported graphs differ from torch by more
-            than ``PARITY``.
+        TrainingError: the run cannot be read or draws no pictures, the pictures that a VAE learnt from are gone, or the
+            exported graphs differ from torch by more than ``PARITY``.
         BundleError: the file exists or cannot be written.
     """
     journal = Journal(run)
@@ -132,15 +133,18 @@ def export_generator(
         raise TrainingError(f"{run} is a run of the task {recipe.task!r}, which draws no pictures: export it as that.")
     _foresee(Path(out), overwrite)
     table: Any = recipe  # both recipes have a net and data; what they have in common says nothing about those
-    best_file = journal.folder / "best.safetensors"
-    found = load_checkpoint(best_file if best and best_file.exists() else journal.checkpoint)
-    modules = NETS[table.net.kind](table.net)
-    restore_modules(modules, found, "ema")
+    found = load_checkpoint(journal.best if best and journal.best.exists() else journal.checkpoint)
     names = tuple(classes) if classes is not None else class_names(journal.folder, table)
     tables: dict[str, Array] = {}
     if recipe.task == "vae":
         progress(Progress(0, 3, "stages", "mixture"))
-        tables = fit_mixture(run).tables()
+        task = VaeTask.from_run(run)
+        modules = task.modules
+        restore_modules(modules, found, "ema")  # latents of one checkpoint mean nothing to the decoder of another
+        tables = fit_mixture(task).tables()
+    else:
+        modules = NETS[table.net.kind](table.net)
+        restore_modules(modules, found, "ema")
     return write_generator(
         out,
         modules,
