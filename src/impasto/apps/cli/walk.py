@@ -130,7 +130,7 @@ def mix(
     cells += [drawer.sample(seed, classes=asked, truncation=truncation)[0] for seed in columns]
     for seed, row in zip(rows, mixed, strict=True):
         cells += [drawer.sample(seed, classes=asked, truncation=truncation)[0], *row]
-    told = {**about(mixed[0][0]), "a": rows, "b": columns}
+    told = {**about(mixed[0][0]), "a": rows, "b": columns, **({} if asked is None else {"class": asked})}
     whole = replace(grid(cells, len(columns) + 1), info=origin(told, grey=drawer.channels == 1))
     written = write_picture(whole, target, ".png", overwrite=overwrite, quality=None)
     if json:
