@@ -46,6 +46,7 @@ VERBS: dict[str, Verb] = {
     "reconstruct": Verb("impasto.apps.cli.reconstruct", "reconstruct", "Put pictures through a VAE and back.", True),
     "models": Verb("impasto.apps.cli.models", "app", "List, inspect and verify model files.", True),
     "train": Verb("impasto.apps.cli.train", "train", "Train a model by a recipe."),
+    "measure": Verb("impasto.apps.cli.measure", "app", "Measure what a generator draws."),
     "export": Verb("impasto.apps.cli.train", "export", "Write a trained model as a model file."),
 }
 
