@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from impasto.runtime.pixels.color import COLOR_FLOOR
 from impasto.training.nets import NETS
-from impasto.training.nets.blocks import SlowLinear, color_stats
-from impasto.training.nets.style import COLORS, GRAIN, Painter, StyleEncoder, StyleHint, StyleSpec
+from impasto.training.nets.blocks import SlowLinear, color_stats, invert_symmetric, unpack_symmetric
+from impasto.training.nets.style import COLORS, GRAIN, GRAIN_LEVEL, REACH, Painter, StyleEncoder, StyleHint, StyleSpec
 from training.support import tiny_spec
 
 
@@ -117,18 +117,22 @@ def test_a_tile_is_painted_as_the_same_pixels_of_the_whole() -> None:
     assert float((off - expected).abs().max()) > 1e-3
 
 
-def silence(net: Painter, gate: float) -> None:
-    """No strokes, and a gate that is the same everywhere."""
-    net.up1.affine.weight.zero_()
-    net.up1.affine.bias.zero_()
-    net.up1.affine.bias[:4] = -1 / net.up1.affine.rate  # the gain is 1 + this
-    net.up1.affine.bias[7] = gate / net.up1.affine.rate
+class Copy(nn.Module):
+    """In place of the last layer: paints the photo as the network sees it."""
+
+    def __init__(self, photo: Tensor) -> None:
+        super().__init__()
+        stats = color_stats(photo).double()
+        white = unpack_symmetric(invert_symmetric(stats[:, 3:])) @ (photo.double().flatten(2) - stats[:, :3, None])
+        self.white = white.reshape(photo.shape).float()
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        return torch.atanh(self.white / REACH)
 
 
-def test_without_strokes_it_is_colour_transfer() -> None:
-    net = painter()
-    silence(net, gate=50.0)
-    photo, code = smooth(3, 64, 72), codes(3)
+def test_a_copy_is_colour_transfer() -> None:
+    net, photo, code = painter(), smooth(3, 64, 72), codes(3)
+    net.up1 = Copy(photo)  # type: ignore[assignment]
     painted = net.raw(photo, color_stats(photo), code, grain(photo))
     pixels = painted.double().flatten(2)
     torch.testing.assert_close(pixels.mean(2).float(), code[:, -9:-6], rtol=0, atol=1e-5)
@@ -140,16 +144,24 @@ def test_without_strokes_it_is_colour_transfer() -> None:
         torch.testing.assert_close(pixels[row].cov(correction=0), spread @ spread, rtol=0.05, atol=1e-4)
 
 
-def test_with_its_own_statistics_and_no_strokes_a_photo_is_itself() -> None:
-    net = painter()
-    silence(net, gate=50.0)
-    photo = smooth(2, 64, 64)
+def test_a_copy_with_the_photos_own_colours_is_the_photo() -> None:
+    net, photo = painter(), smooth(2, 64, 64)
+    net.up1 = Copy(photo)  # type: ignore[assignment]
     stats = color_stats(photo)
     code = torch.cat((torch.randn(2, 8), stats), 1)
-    torch.testing.assert_close(net(photo, stats, code, grain(photo)), photo, rtol=0, atol=1e-5)
-    silence(net, gate=-50.0)
-    plain = net(photo, stats, code, grain(photo))
-    torch.testing.assert_close(plain, stats[:, :3, None, None].expand_as(photo), rtol=0, atol=1e-5)
+    torch.testing.assert_close(net(photo, stats, code, grain(photo)), photo, rtol=0, atol=1e-4)
+
+
+def test_grain_is_noise_on_the_photo_that_the_network_sees() -> None:
+    """A cell of it stands for 4x4 pixels, all three channels alike."""
+    net, photo = painter(), 0.5 + 0.05 * smooth(1, 64, 64)
+    stats, code, noise = color_stats(photo), codes(1), 0.2 * grain(photo)
+    cells = nn.functional.pixel_shuffle(noise, 2).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    white = GRAIN_LEVEL * cells.expand(-1, 3, -1, -1).flatten(2)
+    noisy = photo + (unpack_symmetric(stats[:, 3:]) @ white).reshape(photo.shape)
+    expected = net.raw(noisy, stats, code, torch.zeros_like(noise))
+    torch.testing.assert_close(net.raw(photo, stats, code, noise), expected, rtol=1e-4, atol=1e-4)
+    assert float((net.raw(photo, stats, code, torch.zeros_like(noise)) - expected).abs().max()) > 1e-3
 
 
 def test_a_flat_photo_is_not_blown_up() -> None:

@@ -65,17 +65,23 @@ class PatchConv(nn.Conv2d):
     def __init__(self, outputs: int) -> None:
         super().__init__(3 * PATCH * PATCH, outputs, 3)
         self._folded: Tensor | None = None
+        self._cells: Tensor | None = None
+
+    def cell_kernel(self) -> Tensor:
+        """The kernel for a picture whose patches are of one grey each, given as a pixel a patch: [O,1,3,3]."""
+        return self.weight.sum(1, keepdim=True) if self._cells is None else self._cells
 
     def freeze(self) -> None:
-        """Hold the 12x12 kernel as a constant."""
+        """Hold the 12x12 kernel as a constant, and that for cells."""
         with torch.no_grad():
+            self._cells = self.cell_kernel().clone()
             parts = self.weight.reshape(self.out_channels, 3, PATCH, PATCH, 3, 3)  # [O,c,dy,dx,ky,kx]
             side = 3 * PATCH
             self._folded = parts.permute(0, 1, 4, 2, 5, 3).reshape(self.out_channels, 3, side, side).clone()
 
     def thaw(self) -> None:
         """Undo ``freeze``."""
-        self._folded = None
+        self._folded = self._cells = None
 
     def forward(self, x: Tensor) -> Tensor:
         x = edge_pad(x, PATCH)

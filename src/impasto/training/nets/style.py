@@ -20,6 +20,7 @@ from impasto.training.nets.blocks import (
     SlowLinear,
     channel_stats,
     color_stats,
+    edge_pad,
     invert_symmetric,
     transform_colors,
     unpack_symmetric,
@@ -29,13 +30,16 @@ COLORS = 9
 """Length of a picture's colour statistics: mean of R, G, B, then their spread (``blocks.color_stats``)."""
 
 GRAIN = 4
-"""Channels of noise at 1/8 of the size."""
+"""Channels of noise at 1/8 of the size: as one channel at 1/4 of the size, cells of 4x4 pixels."""
+
+GRAIN_LEVEL = 0.1
+"""How much of it is added to what the network sees of a photo, whose own deviation is 1."""
 
 _Width = Annotated[int, Field(ge=1, le=1024)]
 
 
 REACH = 4.0
-"""Strokes and photo lie within so many deviations of the mean colour."""
+"""Paint lies within so many deviations of the mean colour, and the network sees the photo within as many."""
 
 
 class StyleSpec(BaseModel):
@@ -74,11 +78,13 @@ class Painter(nn.Module):
     photo [N,3,H,W] RGB 0..1 (H, W multiples of 8), photo_stats [N,9], code [N,D], grain [N,4,H/8,W/8] of mean 0 and
     deviation 1 -> painted [N,3,H,W] RGB 0..1.
 
-    The photo's colours are whitened by its own mean and covariance and the result is given the style's: with the
-    convolutions silent this is a linear colour transfer (Hertzmann 2001, section 4.4; Pitie and Kokaram 2007), and all
-    the network learns is the strokes. A gate per pixel says how much of the photo shines through.
+    The photo's colours are whitened by its own mean and covariance and the paint is given the style's: for a network
+    that copies what it sees this is a linear colour transfer (Hertzmann 2001, section 4.4; Pitie and Kokaram 2007), so
+    that all it has to learn is the strokes. No pixel of the photo gets past the network: with such a path it leaves the
+    photo as it is and strews strokes over it.
 
-    Grain is noise: on flat ground a convolutional network alone can only repeat itself every 8 pixels.
+    Grain is noise, added to the photo that the network sees: on flat ground it could else only repeat itself every 8
+    pixels. It is too faint to be seen where the photo has texture of its own, so strokes follow the photo there.
     """
 
     typical: Tensor
@@ -97,13 +103,12 @@ class Painter(nn.Module):
         )
         self.look = PatchConv(spec.fine)
         self.down = ModulatedConv(spec.fine, spec.coarse, s, stride=2, norm=n)
-        self.grain = ModulatedConv(GRAIN, spec.coarse, s, norm=n, gain=0.3)
         self.blocks = nn.ModuleList(ModulatedResidual(spec.coarse, s, n) for _ in range(spec.blocks))
         self.up4 = ModulatedUp(spec.coarse, spec.fine, s, norm=n)
         self.join = ModulatedConv(spec.fine, spec.fine, s, norm=n)
         self.up2 = ModulatedUp(spec.fine, spec.half, s, norm=n)
         # The last one is never normalised: it says colours, and their size matters.
-        self.up1 = ModulatedUp(spec.half, 4, s, norm="none", gain=0.5 / REACH)
+        self.up1 = ModulatedUp(spec.half, 3, s, norm="none", gain=0.5 / REACH)
         # Colours are brought to the size that the learnt part of a code has.
         typical = [0.0] * spec.code + [0.45] * 3 + [0.15, 0.1, 0.1, 0.15, 0.1, 0.15]
         self.register_buffer("typical", torch.tensor(typical), persistent=False)
@@ -118,17 +123,17 @@ class Painter(nn.Module):
         whiten = invert_symmetric(photo_stats[:, 3:])
         shift = -(unpack_symmetric(whiten) * photo_stats[:, None, :3]).sum(2)
         x = transform_colors(photo, whiten, shift).clamp(-REACH, REACH)
-        fine = F.relu(self.look(x))  # [N,fine,H/4,W/4]
+        # What adding the noise to x, as cells of 4x4 pixels, would come to.
+        noise = F.conv2d(edge_pad(F.pixel_shuffle(grain, 2), 1), GRAIN_LEVEL * self.look.cell_kernel())
+        fine = F.relu(self.look(x) + noise)  # [N,fine,H/4,W/4]
         y = F.relu(self.down(fine, style))  # [N,coarse,H/8,W/8]
-        y = y + self.grain(grain, style)
         for block in self.blocks:
             y = block(y, style)
         y = F.relu(self.up4(y, style) + fine)  # [N,fine,H/4,W/4]
         y = F.relu(self.join(y, style))
         y = F.relu(self.up2(y, style))  # [N,half,H/2,W/2]
-        y = torch.tanh(self.up1(y, style).float())  # [N,4,H,W]
-        strokes, shine = REACH * y[:, :3], 0.5 + 0.5 * y[:, 3:]
-        return transform_colors(strokes + shine * x, code[:, -6:], code[:, -COLORS:-6])
+        paint = REACH * torch.tanh(self.up1(y, style).float())  # [N,3,H,W]
+        return transform_colors(paint, code[:, -6:], code[:, -COLORS:-6])
 
 
 class StyleEncoder(nn.Module):
