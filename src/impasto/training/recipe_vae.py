@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from impasto.errors import UnknownName
+from impasto.errors import TrainingError, UnknownName
 from impasto.progress import OnProgress, silent
 from impasto.training.losses.variational import Likelihood
 from impasto.training.nets.vae import VaeKind, VaeSpec
@@ -140,6 +139,7 @@ def vae_recipe(
         UnknownName: no such preset, or an unknown key in ``sets``.
     """
     from impasto.training.pictures import PictureSet
+    from impasto.training.presets import merged, model_name
     from impasto.training.recipe import make_recipe, override
 
     if preset is not None and preset not in VAE_PRESETS:
@@ -147,11 +147,13 @@ def vae_recipe(
     height, width = (size, size) if isinstance(size, int) else size
     source = Path(folder).resolve()
     net: dict[str, Any] = {"kind": kind, "height": height, "width": width}
-    table: dict[str, Any] = {"task": "vae", "name": name or plain_name(source.stem), "net": net}
+    table: dict[str, Any] = {"task": "vae", "name": name or model_name(folder), "net": net}
     table["data"] = {"folder": str(source)}
     for text in sets:  # first, since a size or channels set here decide how pictures are prepared
         override(table, text)
-    _check_size(table)
+    if table["task"] != "vae":
+        raise TrainingError("The task of this recipe is vae: leave task out of --set.")
+    make_recipe({"steps": 1} | table)  # whatever is wrong is said before any picture is opened
     wanted = table["net"]
     pictures = PictureSet(
         source,
@@ -162,22 +164,6 @@ def vae_recipe(
         progress=progress,
     )
     wanted.setdefault("channels", pictures.channels)
-    for key, value in VAE_PRESETS[preset or vae_preset(len(pictures))].items():
-        own = table.get(key, {} if isinstance(value, dict) else value)
-        table[key] = value | own if isinstance(value, dict) and isinstance(own, dict) else own
-    recipe = make_recipe(table)
+    recipe = make_recipe(merged(VAE_PRESETS[preset or vae_preset(len(pictures))], table))
     assert isinstance(recipe, VaeRecipe)
     return recipe
-
-
-def _check_size(table: dict[str, Any]) -> None:
-    """Raise what ``make_recipe`` would, before any picture is opened."""
-    from impasto.training.recipe import make_recipe
-
-    make_recipe({"steps": 1} | table)
-
-
-def plain_name(text: str) -> str:
-    """``text`` as a model's name: lower case, digits and hyphens, at most 64; ``"vae"`` where nothing is left."""
-    plain = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:64].rstrip("-")
-    return plain or "vae"
