@@ -333,7 +333,14 @@ def test_pictures_of_any_size_and_kind_are_fitted() -> None:
     np.testing.assert_allclose(fitted(same_size, (12, 8), 3), same_size.rgb.transpose(2, 0, 1), atol=1e-6)
     red = Picture(np.broadcast_to(np.float32([1, 0, 0]), (8, 8, 3)).copy(), np.zeros((8, 8), np.float32))
     np.testing.assert_allclose(fitted(red, (4, 4), 3), 1)  # on white
-    np.testing.assert_allclose(fitted(red, (4, 4), 4)[3], 0)
+    np.testing.assert_allclose(
+        fitted(red, (4, 4), 4), np.broadcast_to(np.float32([1, 0, 0, 0])[:, None, None], (4, 4, 4))
+    )
+    half = replace(red, rgb=red.rgb.copy(), alpha=np.repeat(np.float32([0, 1]), 32).reshape(8, 8))
+    half.rgb[:4] = (0, 1, 0)  # under transparency
+    fit = fitted(half, (8, 8), 4)
+    np.testing.assert_allclose(fit[:, 7, 3], [1, 0, 0, 1])
+    np.testing.assert_allclose(fit[:, 0, 3], [1, 0, 0, 0])
     np.testing.assert_allclose(fitted(replace(red, alpha=None), (4, 4), 1), 0.299, rtol=1e-5)
     np.testing.assert_allclose(fitted(replace(red, alpha=None), (4, 4), 4)[[0, 3]], 1)
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 import impasto
 from impasto.errors import PictureError, PictureExists, UnknownName
 from impasto.runtime.files import write_atomic
-from impasto.runtime.picture import Picture, PictureInfo, resize_plane
+from impasto.runtime.picture import Picture, PictureInfo, rgb_stats
 
 FILMS = {".gif": "GIF", ".png": "PNG", ".apng": "PNG", ".webp": "WEBP", ".mp4": "MP4"}
 """Suffixes of films, and their formats; a PNG film is an APNG."""
@@ -60,24 +60,37 @@ def about(picture: Picture) -> dict[str, Any]:
 def fitted(picture: Picture, size: tuple[int, int], channels: int) -> NDArray[np.float32]:
     """The middle of a picture at exactly (width, height), antialiased: float32 [channels,H,W] in 0..1.
 
+    What training makes of a picture (``training/picture_table.py``), so that an encoder sees what it learnt from.
     Colour becomes grey for one channel; transparency is laid on white unless there are four channels, the last alpha.
     """
+    from PIL import Image
+
+    clear = picture.alpha if channels == 4 else None
+    rgb = picture.rgb
+    if picture.alpha is not None:
+        share = picture.alpha[..., None]
+        rgb = rgb * share if clear is not None else rgb * share + (1 - share)
     scale = min(side / wanted for side, wanted in zip(picture.size, size, strict=True))
-    wide, high = (min(side, max(1, round(wanted * scale))) for side, wanted in zip(picture.size, size, strict=True))
-    left, top = (picture.size[0] - wide) // 2, (picture.size[1] - high) // 2
-    part = (slice(top, top + high), slice(left, left + wide))
-    rgb = picture.rgb[part]
-    share = np.ones(rgb.shape[:2], np.float32) if picture.alpha is None else picture.alpha[part]
-    fit = np.empty((channels, size[1], size[0]), np.float32)
-    if channels == 4:
-        fit[3] = resize_plane(share, size)
-        for channel in range(3):  # weighted, so that what lies under transparency does not bleed into the edge
-            fit[channel] = resize_plane(rgb[..., channel] * share, size) / np.maximum(fit[3], 1e-3)
-    else:
-        rgb = rgb * share[..., None] + (1 - share[..., None])
-        for channel in range(channels):
-            fit[channel] = resize_plane(rgb @ _LUMA if channels == 1 else rgb[..., channel], size)
-    return np.clip(fit, 0, 1, out=fit)
+    edges = [(side - wanted * scale) / 2 for side, wanted in zip(picture.size, size, strict=True)]
+    left, top = (max(0.0, edge) for edge in edges)
+    box = (left, top, picture.size[0] - left, picture.size[1] - top)
+    # Lanczos leaves rings at the hard edge of a cut-out.
+    kernel = Image.Resampling.LANCZOS if clear is None else Image.Resampling.HAMMING
+
+    def resized(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+        image = Image.fromarray(np.ascontiguousarray(plane))  # mode F
+        return np.asarray(image.resize(size, kernel, box=box)).clip(0, 1)
+
+    planes = [rgb @ _LUMA] if channels == 1 else list(rgb.transpose(2, 0, 1))
+    fit = np.ones((channels, size[1], size[0]), np.float32)
+    for plane, row in zip(planes, fit[:3], strict=True):
+        row[:] = resized(plane)
+    if clear is not None:
+        fit[3] = resized(clear)
+        fit[:3] = np.minimum(fit[:3] / np.maximum(fit[3], 1 / 512), 1)
+        # Where there is no colour, training has one that does not matter: the mean of what is seen comes near it.
+        fit[:3, fit[3] < 0.5 / 255] = rgb_stats(picture.rgb, clear)[:3, None]
+    return fit
 
 
 def grid(pictures: Sequence[Picture | None], columns: int, *, gap: int = 2) -> Picture:
