@@ -110,23 +110,28 @@ class Classifier:
     accuracy: dict[str, float]
     tested: int
 
-    @torch.inference_mode()
     def read(self, pictures: Pixels) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """What pictures uint8 [N,H,W,C] show: values int64 [N,K] and the share of belief in each, float32 [N,K].
 
         Raises:
             TrainingError: they are of another size.
         """
+        values, belief = self.guesses(pictures)
+        return values[:, :, 0], belief
+
+    @torch.inference_mode()
+    def guesses(self, pictures: Pixels) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """As :meth:`read`, with the second guess of each head: values int64 [N,K,2] and belief in the first [N,K]."""
         if pictures.shape[1:] != (self.height, self.width, self.channels):
             raise TrainingError(
                 f"The classifier takes pictures of {self.height}x{self.width}x{self.channels}, not "
                 f"{'x'.join(map(str, pictures.shape[1:]))}: train it on pictures of this size."
             )
-        values, beliefs = [np.zeros((0, len(self.heads)), np.int64)], [np.zeros((0, len(self.heads)), np.float32)]
+        values, beliefs = [np.zeros((0, len(self.heads), 2), np.int64)], [np.zeros((0, len(self.heads)), np.float32)]
         for at in range(0, len(pictures), _BATCH):
-            best = [logits.softmax(1).max(1) for logits in self.eye(seen(pictures[at : at + _BATCH]))]
+            best = [logits.softmax(1).topk(2) for logits in self.eye(seen(pictures[at : at + _BATCH]))]
             values.append(torch.stack([each.indices for each in best], 1).numpy())
-            beliefs.append(torch.stack([each.values for each in best], 1).numpy())
+            beliefs.append(torch.stack([each.values[:, 0] for each in best], 1).numpy())
         return np.concatenate(values), np.concatenate(beliefs)
 
 

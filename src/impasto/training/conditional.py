@@ -13,6 +13,7 @@ from impasto.errors import TrainingError
 from impasto.progress import OnProgress, silent
 from impasto.training.classify import Lesson, train_classifier
 from impasto.training.labelled import labelled_classes
+from impasto.training.measure import COUNT
 from impasto.training.measure_samples import Samples, open_samples, told
 
 LESSON = Lesson(epochs=5, shift=2)
@@ -47,7 +48,7 @@ def measure_classes(
     data: str | Path,
     *,
     test: str | Path | None = None,
-    count: int = 10_000,
+    count: int = COUNT,
     seed: int = 0,
     truncation: float = 1.0,
     size: tuple[int, int] | None = None,

@@ -15,7 +15,7 @@ from impasto.training.data import Pixels
 from impasto.training.labelled import Head, Labelled
 
 CLOSER = 0.5
-"""Squared error with the part over that without it, at most."""
+"""Squared error with the part over that without it, or with another in its place, at most."""
 
 VISIBLE = 0.02
 """A part that changes the picture by less than this in all (sum over pixels of the squared change of RGB in 0..1) is
@@ -135,8 +135,16 @@ class Layers:
                 picture = picture * (1 - layer[..., 3:]) + layer[..., :3]
         return np.asarray(picture, np.float32)
 
-    def drawn(self, pictures: Pixels, values: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Whether each part that was read is there, and whether it could be seen: bool [N,K] both."""
+    def drawn(
+        self, pictures: Pixels, values: NDArray[np.int64], others: NDArray[np.int64] | None = None
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Whether each part that was read is there, and whether it could be seen: bool [N,K] both.
+
+        Args:
+            pictures: uint8 [N,H,W,C].
+            values: what was read, int64 [N,K].
+            others: what each part might be instead, int64 [N,K]; a picture half way between the two shows neither.
+        """
         x = np.asarray(pictures, np.float32) / np.float32(255)
         if x.shape[3] == 4:  # on a ground of our own, which is found again below
             x = x[..., :3] * x[..., 3:] + (1 - x[..., 3:]) / 2
@@ -150,13 +158,23 @@ class Layers:
                 continue
             bare = self.compose(stacks, ground, without=place)
             change = np.square(whole - bare).sum(3)  # [N,H,W]
-            where = change > 1e-4
-            near = (np.square(x - whole).sum(3) * where).sum((1, 2))
-            far = (np.square(x - bare).sum(3) * where).sum((1, 2))
             empty = stacks[place, ..., 3].max((1, 2)) < TWINS
             visible[:, column] = empty | (change.sum((1, 2)) > VISIBLE)
-            there[:, column] = near <= CLOSER * far
+            there[:, column] = _closer(x, whole, bare)
+            if others is not None:
+                swapped = values.copy()
+                swapped[:, column] = others[:, column]
+                stacks_swapped = stacks.copy()
+                stacks_swapped[place] = self.stacks(swapped)[place]
+                there[:, column] &= _closer(x, whole, self.compose(stacks_swapped, ground))
         return there, visible
+
+
+def _closer(x: Planes, right: Planes, wrong: Planes) -> NDArray[np.bool_]:
+    """Whether pictures [N,H,W,3] are well closer to the one than to the other, where the two differ: bool [N]."""
+    where = np.square(right - wrong).sum(3) > 1e-4  # [N,H,W]
+    near, far = ((np.square(x - each).sum(3) * where).sum((1, 2)) for each in (right, wrong))
+    return np.asarray(near <= CLOSER * far)
 
 
 def _ground(x: Planes, stacks: Planes) -> Planes:

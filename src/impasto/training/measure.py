@@ -27,6 +27,9 @@ Table = NDArray[np.float64]
 BLOCK_BYTES = 64 << 20
 """Size of the largest temporary table."""
 
+COUNT = 10_000
+"""Samples that a generator is measured on."""
+
 NEIGHBOURS = 3
 """k of precision and recall, as in the paper."""
 

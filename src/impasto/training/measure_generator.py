@@ -25,6 +25,7 @@ from impasto.progress import OnProgress, Progress, silent
 from impasto.training.data import Pixels
 from impasto.training.measure import (
     BALL_NEIGHBOURS,
+    COUNT,
     NEIGHBOURS,
     Features,
     frechet_distance,
@@ -96,7 +97,7 @@ def measure_generator(
     model: str | Path,
     data: str | Path,
     *,
-    count: int = 10_000,
+    count: int = COUNT,
     seed: int = 0,
     truncation: float = 1.0,
     baseline: bool = False,

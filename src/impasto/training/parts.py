@@ -5,9 +5,10 @@ estimated. A classifier reads the parts of a sample. How a reading is judged:
 
 - **With the layers at hand** the parts that were read are stacked again, on the sample's own ground, and held against
   the sample. A part counts as drawn when the sample is at most half as far (in squared error, where the part changes
-  the picture) from the composition with the part as from the one without it, and the classifier's belief is above one
-  half. A part that others hide completely can be neither drawn nor missing. Values with equal layers are one value
-  (named ``2=6``), and an empty layer is drawn when it is read and nothing else.
+  the picture) from the composition with the part as from the one without it, and as from the one with the
+  classifier's second guess in its place, and the classifier's belief is above one half. A part that others hide
+  completely can be neither drawn nor missing. Values with equal layers are one value (named ``2=6``), and an empty
+  layer is drawn when it is read and nothing else.
 - **Without layers** a part counts as drawn when the classifier's belief is at least 0.9.
 
 A sample is valid when all its parts are drawn. The same judge is held against real compositions, of which it should
@@ -29,6 +30,7 @@ from impasto.training.classify import Classifier, Lesson, held_out, train_classi
 from impasto.training.data import Pixels
 from impasto.training.labelled import Head, labelled_parts
 from impasto.training.layers import Layers
+from impasto.training.measure import COUNT
 from impasto.training.measure_features import BATCH
 from impasto.training.measure_samples import open_samples, told
 
@@ -47,11 +49,12 @@ class Judged:
 
 def judge(classifier: Classifier, layers: Layers | None, pictures: Pixels) -> Judged:
     """Read pictures uint8 [N,H,W,C], as the module describes."""
-    values, belief = classifier.read(pictures)
+    guesses, belief = classifier.guesses(pictures)
+    values = guesses[:, :, 0]
     if layers is None:
         sure = belief >= BELIEF_ALONE
         return Judged(values, sure, np.asarray(sure.all(1)))
-    there, visible = layers.drawn(pictures, values)
+    there, visible = layers.drawn(pictures, values, guesses[:, :, 1])
     sure = (belief >= BELIEF) & there
     return Judged(values, sure & visible, np.asarray((sure | ~visible).all(1)))
 
@@ -113,7 +116,7 @@ def measure_parts(
     compositions: str | Path,
     *,
     layers: str | Path | None = None,
-    count: int = 10_000,
+    count: int = COUNT,
     seed: int = 0,
     truncation: float = 1.0,
     size: tuple[int, int] | None = None,

@@ -10,9 +10,11 @@ from typing import Annotated, Any
 import typer
 
 from impasto.apps.cli.options import TYPER_OPTIONS
-from impasto.apps.cli.terminal import put, put_json, say
+from impasto.apps.cli.terminal import default_of, put, put_json, say
 from impasto.apps.cli.trainer import Reporter, Threads, need
 from impasto.errors import ImpastoError
+from impasto.runtime.generator import MOST_TRUNCATION, Generator
+from impasto.training.measure import COUNT
 
 app = typer.Typer(help="Measure what a generator draws.", no_args_is_help=True, **TYPER_OPTIONS)
 
@@ -21,14 +23,15 @@ Model = Annotated[
 ]
 Count = Annotated[int, typer.Option("-n", "--count", min=1, help="How many samples.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the first sample; the next have the next seeds.")]
-Truncation = Annotated[float, typer.Option("--truncation", min=0, max=2, help="Of the samples; 1: as trained.")]
+Truncation = Annotated[
+    float, typer.Option("--truncation", min=0, max=MOST_TRUNCATION, help="Of the samples; 1: as trained.")
+]
 Size = Annotated[
     str | None, typer.Option("--size", metavar="WIDTHxHEIGHT", help="Of a folder's pictures; else that of its first.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One line of JSON with all there is to know, not a table.")]
 
-# Written here too, since asking the library would import torch before --help is shown; a test holds them equal.
-COUNT, SEED, TRUNCATION = 10_000, 0, 1.0
+SEED, TRUNCATION = default_of(Generator.sample, "seed"), default_of(Generator.sample, "truncation")
 
 
 @app.command("generator")
