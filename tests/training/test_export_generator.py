@@ -207,6 +207,7 @@ def test_names_of_classes_come_from_the_run_or_the_folders(tmp_path: Path, monke
     assert seen["classes"] == ("x", "y")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("net", "roles"),
     [
