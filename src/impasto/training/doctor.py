@@ -131,9 +131,9 @@ class Doctor:
             rows = chosen[at : at + _BLOCK]
             block = pictures[rows] if isinstance(pictures, np.ndarray) else pictures.arrays(rows)
             thumbnails.append(thumbnail(block))
-            if at < _SPECTRA:
+            if at < _SPECTRA and min(block.shape[1:3]) >= 16:
                 spectra.append(spectrum(block))
-        self._spectrum = np.concatenate(spectra).mean(0)
+        self._spectrum = np.concatenate(spectra).mean(0) if spectra else None
         layouts = np.concatenate(thumbnails)
         self._space = Space(layouts)
         self._real = self._space(layouts)  # [M,D]
@@ -245,6 +245,8 @@ class Doctor:
         return self._finding("saturation", seen, "raise {flag} or augment.strength, or lower optim.rates.discriminator")
 
     def _checkerboard(self, samples: Pixels) -> Finding | None:
+        if self._spectrum is None:
+            return None
         found = grid_peak(spectrum(samples).mean(0), self._spectrum)
         if found is None or found.ratio < PEAK or found.amplitude < VISIBLE:
             return None
