@@ -13,8 +13,7 @@ from impasto.progress import OnProgress, silent
 from impasto.training.losses.variational import Likelihood
 from impasto.training.nets.vae import VaeKind, VaeSpec
 from impasto.training.recipe_base import OptimTable, Recipe, Source, Table
-
-GanLoss = Literal["minimax", "nonsaturating", "hinge", "wasserstein", "relativistic"]
+from impasto.training.recipe_gan import LossName
 
 
 class PictureTable(Table):
@@ -42,7 +41,7 @@ class VaeLossTable(Table):
     pixels: float = Field(default=1.0, ge=0, description="weight of the pixels' likelihood")
     features: float = Field(default=1.0, ge=0, description="weight of the discriminator's features (vae-gan)")
     adversarial: float = Field(default=0.1, ge=0, description="weight of the discriminator's verdict (vae-gan)")
-    kind: GanLoss = Field(default="hinge", description="of that verdict, see losses.adversarial")
+    kind: LossName = Field(default="hinge", description="of that verdict, see losses.adversarial")
 
 
 _OPTIM: dict[str, dict[str, Any]] = {"vae-gan": {"lr": 5e-4, "betas": (0.5, 0.99)}}
