@@ -168,6 +168,20 @@ def test_initial_weights_keep_the_size() -> None:
     assert spread(Linear(64, 256)(x[:, :, 0, 0])) == pytest.approx(1, rel=0.15)
 
 
+@pytest.mark.parametrize("equal", [False, True])
+def test_equal_rates(equal: bool) -> None:
+    """Weights of deviation 1 are scaled when used: nothing changes but how far a step of the optimiser goes."""
+    torch.manual_seed(0)
+    x = torch.randn(4, 64, 12, 12)
+    for layer, at in ((Conv(64, 64, gain=2.0, equal=equal), x), (Linear(64, 64, gain=2.0, equal=equal), x[:, :, 0, 0])):
+        assert spread(layer.weight) == pytest.approx(1 if equal else 2 * layer.weight[0].numel() ** -0.5, rel=0.1)
+        before = layer(at)
+        assert spread(before) == pytest.approx(2, rel=0.2)
+        with torch.no_grad():
+            layer.weight.mul_(1.1)
+        torch.testing.assert_close(layer(at), before * 1.1, atol=1e-4, rtol=1e-4)
+
+
 def test_linear() -> None:
     layer, x = Linear(3, 2, start=1.5), seeded(4, 3)
     rows, weight = x.tolist(), layer.weight.tolist()

@@ -190,10 +190,13 @@ class Head(nn.Module):
     zeros, or no labels, leaves the projection out: such a picture is judged without its class.
     """
 
-    def __init__(self, features: int, spec: GanSpec, *, spectral: bool = False) -> None:
+    def __init__(self, features: int, spec: GanSpec, *, spectral: bool = False, equal: bool = False) -> None:
         super().__init__()
-        self.score = Linear(features, 1, spectral=spectral)
-        self.embed = Linear(spec.classes, features, bias=False, spectral=spectral) if spec.classes else None
+        self.score = Linear(features, 1, spectral=spectral, equal=equal)
+        self.embed = None
+        if spec.classes:  # one-hot rows in: a projection as large as the score
+            gain = (spec.classes / features) ** 0.5
+            self.embed = Linear(spec.classes, features, bias=False, gain=gain, spectral=spectral, equal=equal)
 
     def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
         logits: Tensor = self.score(features).float()[:, 0]

@@ -3,8 +3,8 @@
 After Karras et al. 2019 (StyleGAN) and 2020 (StyleGAN2), in plain PyTorch. Departures, for networks that learn on two
 cores: activations are scaled in place of kernels (the same result, and an inference engine can lay the kernel out
 once); a convolution that doubles the size works at the small size and its output is interpolated, which costs a
-quarter and cannot make a checkerboard; parameters are not rescaled at run time (no "equalised learning rate") but for
-the mapping; the discriminator halves by the mean of 2x2 pixels, not by a wider blur, and convolves at the small size.
+quarter and cannot make a checkerboard; the discriminator halves by the mean of 2x2 pixels, not by a wider blur, and
+convolves at the small size. Weights are scaled at run time as in the paper, so its learning rate (about 0.002) holds.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ from impasto.training.nets.layers import (
 )
 
 MAPPING_RATE = 0.03
-"""The mapping learns so much more slowly: 0.01 in the paper, more here because our runs are shorter."""
+"""An optimiser's step is so much smaller a share of the mapping's weights than of the others'.
+
+0.01 in the paper, more here because our runs are shorter.
+"""
 
 GROUP = 4
 """Pictures whose spread the discriminator is told of together."""
@@ -41,7 +44,7 @@ class StyledConv(nn.Module):
     """A convolution whose input channels are scaled by an affine function of w. ``[N,I,H,W], [N,W] -> [N,O,H,W]``.
 
     Output channels are divided by the norm of the scaled kernel unless ``demodulate`` is off (Karras et al. 2020,
-    equations 1 to 3), and multiplied by ``gain``.
+    equations 1 to 3), and multiplied by ``gain``. Weights have deviation 1, see ``layers.Conv``.
     """
 
     def __init__(
@@ -49,15 +52,17 @@ class StyledConv(nn.Module):
     ) -> None:
         super().__init__()
         self.demodulate, self.gain = demodulate, gain
-        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel) * (inputs * kernel * kernel) ** -0.5)
-        self.affine = Linear(w_size, inputs, start=1.0)
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
+        self.rate = (1.0 if demodulate else gain) * (inputs * kernel * kernel) ** -0.5
+        self.affine = Linear(w_size, inputs, start=1.0, equal=True)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         scale = self.affine(w)  # [N,I]
-        y = F.conv2d(x * scale.to(x.dtype)[:, :, None, None], self.weight, padding=self.weight.shape[2] // 2)
+        kernel = self.weight * self.rate
+        y = F.conv2d(x * scale.to(x.dtype)[:, :, None, None], kernel, padding=kernel.shape[2] // 2)
         if self.demodulate:
             with torch.autocast(x.device.type, enabled=False):
-                energy = self.weight.float().square().sum((2, 3)).T  # [I,O]
+                energy = kernel.float().square().sum((2, 3)).T  # [I,O]
                 size = self.gain * torch.rsqrt(scale.float().square() @ energy + EPS)  # [N,O]
             y = y * size.to(y.dtype)[:, :, None, None]
         return y
@@ -113,8 +118,8 @@ class StyleGenerator(GanGenerator):
         steps: list[nn.Module] = []
         inputs = self.latent.size
         for _ in range(spec.mapping_layers):
-            steps += [SlowLinear(inputs, spec.latent, std=(2 / 1.04 / inputs) ** 0.5, rate=MAPPING_RATE)]
-            steps += [Act("leaky_relu")]
+            std = GAINS["leaky_relu"] * inputs**-0.5
+            steps += [SlowLinear(inputs, spec.latent, std=std, rate=MAPPING_RATE * std), Act("leaky_relu")]
             inputs = spec.latent
         self.steps = nn.Sequential(*steps)
         self.norm = PixelNorm()
@@ -122,17 +127,15 @@ class StyleGenerator(GanGenerator):
         channels, *thinner = spec.widths
         self.base = nn.Parameter(torch.randn(1, channels, height, width))
         layers = [StyledLayer(channels, channels, (height, width), self.w_size, spec, up=False)]
-        pictures = [StyledConv(channels, spec.channels, self.w_size, 1, demodulate=False)]
+        gain = 0.5 * len(spec.levels) ** -0.5  # their sum is about as large as a picture at the start
+        pictures = [StyledConv(channels, spec.channels, self.w_size, 1, demodulate=False, gain=gain)]
         for size, outputs in zip(larger, thinner, strict=True):
             layers.append(StyledLayer(channels, outputs, size, self.w_size, spec, up=True))
             layers.append(StyledLayer(outputs, outputs, size, self.w_size, spec, up=False))
-            pictures.append(StyledConv(outputs, spec.channels, self.w_size, 1, demodulate=False))
+            pictures.append(StyledConv(outputs, spec.channels, self.w_size, 1, demodulate=False, gain=gain))
             channels = outputs
         self.styled, self.pictures = nn.ModuleList(layers), nn.ModuleList(pictures)
         self.offset = nn.Parameter(torch.zeros(spec.channels, 1, 1))
-        with torch.no_grad():
-            for picture in self.pictures:  # their sum is about as large as a picture at the start
-                picture.get_parameter("weight").mul_(0.5 * len(pictures) ** -0.5)
         self.layers = len(layers)
 
     def mapping(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -162,9 +165,9 @@ class _DownBlock(nn.Module):
         super().__init__()
         gain = GAINS[activation]
         self.act = Act(activation)
-        self.first = Conv(inputs, inputs, gain=1.0)
-        self.second = Conv(inputs, outputs, gain=gain)
-        self.skip = Conv(inputs, outputs, 1, bias=False)
+        self.first = Conv(inputs, inputs, equal=True)
+        self.second = Conv(inputs, outputs, gain=gain, equal=True)
+        self.skip = Conv(inputs, outputs, 1, bias=False, equal=True)
         self.gain = gain
 
     def forward(self, x: Tensor) -> Tensor:
@@ -208,18 +211,18 @@ class StyleDiscriminator(nn.Module):
         activation = spec.critic_activation
         gain = GAINS[activation]
         widths = spec.critic_widths[::-1]
-        self.look = nn.Sequential(Conv(spec.channels, widths[0], 1, gain=gain), Act(activation))
+        self.look = nn.Sequential(Conv(spec.channels, widths[0], 1, gain=gain, equal=True), Act(activation))
         self.blocks = nn.Sequential(*(_DownBlock(a, b, activation) for a, b in pairwise(widths)))
         (h, w), top = spec.levels[0], widths[-1]
         self.spread = Spread()
         self.last = nn.Sequential(
-            Conv(top + 1, top, gain=gain),
+            Conv(top + 1, top, gain=gain, equal=True),
             Act(activation),
             nn.Flatten(),
-            Linear(top * h * w, top, gain=gain),
+            Linear(top * h * w, top, gain=gain, equal=True),
             Act(activation),
         )
-        self.head = Head(top, spec)
+        self.head = Head(top, spec, equal=True)
 
     def forward(self, picture: Tensor, labels: Tensor | None = None) -> Tensor:
         features = self.last(self.spread(self.blocks(self.look(picture))))

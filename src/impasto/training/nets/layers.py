@@ -95,6 +95,8 @@ class Conv(nn.Conv2d):
         bias: with one number per output channel, 0 at the start.
         gain: factor on the initial deviation (inputs per output)^-1/2, see ``GAINS``.
         spectral: divide the kernel by its largest singular value.
+        equal: keep weights of deviation 1 and multiply by the initial deviation at run time, so that an Adam step
+            is the same share of every layer's weights ("equalised learning rate", Karras et al. 2018, section 4.1).
     """
 
     def __init__(
@@ -108,15 +110,19 @@ class Conv(nn.Conv2d):
         bias: bool = True,
         gain: float = 1.0,
         spectral: bool = False,
+        equal: bool = False,
     ) -> None:
         super().__init__(inputs, outputs, kernel, stride, (kernel - 1) // 2, groups=groups, bias=bias)
-        nn.init.normal_(self.weight, std=gain * (inputs // groups * kernel * kernel) ** -0.5)
+        std = gain * (inputs // groups * kernel * kernel) ** -0.5
+        self.rate = std if equal else 1.0
+        nn.init.normal_(self.weight, std=std / self.rate)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
         self.spectral = _Spectral(self.weight) if spectral else None
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight if self.spectral is None else self.spectral(self.weight)
+        weight = self.weight if self.rate == 1 else self.weight * self.rate
+        weight = weight if self.spectral is None else self.spectral(weight)
         return F.conv2d(x, weight, self.bias, self.stride, self.padding, groups=self.groups)
 
 
@@ -132,15 +138,19 @@ class Linear(nn.Linear):
         start: float = 0.0,
         gain: float = 1.0,
         spectral: bool = False,
+        equal: bool = False,
     ) -> None:
         super().__init__(inputs, outputs, bias=bias)
-        nn.init.normal_(self.weight, std=gain * inputs**-0.5)
+        std = gain * inputs**-0.5
+        self.rate = std if equal else 1.0
+        nn.init.normal_(self.weight, std=std / self.rate)
         if bias:
             nn.init.constant_(self.bias, start)
         self.spectral = _Spectral(self.weight) if spectral else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight if self.spectral is None else self.spectral(self.weight), self.bias)
+        weight = self.weight if self.rate == 1 else self.weight * self.rate
+        return F.linear(x, weight if self.spectral is None else self.spectral(weight), self.bias)
 
 
 EPS = 1e-6
