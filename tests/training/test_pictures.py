@@ -413,3 +413,29 @@ def test_remains_of_killed_runs_are_cleared_once_they_are_old(tmp_path: Path) ->
     os.utime(cache / ".old.1.part", (1, 1))
     key = small_set(folder, cache=cache).key
     assert sorted(p.name for p in cache.iterdir()) == sorted([".new.2.part", key])
+
+
+def test_another_process_may_be_quicker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, cache = draw(tmp_path / "in", 3), tmp_path / "kept"
+    real = Path.rename
+
+    def beaten(self: Path, target: Path) -> Path:
+        shutil.copytree(self, target)
+        return real(self, target)  # which refuses: the target is there, and not empty
+
+    monkeypatch.setattr(Path, "rename", beaten)
+    pictures = small_set(folder, cache=cache)
+    assert len(pictures) == 3 and [p.name for p in cache.iterdir()] == [pictures.key]
+
+
+def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
+    folder, cache = draw(tmp_path / "in", 30), tmp_path / "kept"
+
+    def stop(progress: Progress) -> None:
+        if progress.done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        small_set(folder, cache=cache, progress=stop)
+    assert list(cache.iterdir()) == []
+    assert len(small_set(folder, cache=cache)) == 30

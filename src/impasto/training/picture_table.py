@@ -192,7 +192,7 @@ def _make(
         (part / "facts.json").write_text(json.dumps(asdict(facts)), "utf-8")
         if _open(root / key, *size) is None:  # another process may have been quicker
             shutil.rmtree(root / key, ignore_errors=True)
-            with suppress(FileExistsError):
+            with suppress(OSError):  # as above, but only just now; what is amiss otherwise shows when it is opened
                 part.rename(root / key)
     except OSError as error:
         raise TrainingError(
