@@ -75,7 +75,20 @@ def test_a_table(folders: tuple[str, str], capsys: Capture) -> None:
 
 
 def test_json_and_every_option(folders: tuple[str, str], tmp_path: Path, capsys: Capture) -> None:
-    options = ["--json", "--count", "6", "--baseline", "--seed", "3", "--truncation", "1", "--size", "10x8"]
+    options = [
+        "--json",
+        "--threads",
+        "1",
+        "--count",
+        "6",
+        "--baseline",
+        "--seed",
+        "3",
+        "--truncation",
+        "1",
+        "--size",
+        "10x8",
+    ]
     options += ["--inception", str(tmp_path / "any.pt"), "--device", "cpu"]
     assert run(["measure", "generator", *folders, *options]) == 0
     out, _ = capsys.readouterr()
@@ -88,7 +101,7 @@ def test_json_and_every_option(folders: tuple[str, str], tmp_path: Path, capsys:
 
 
 def test_the_baseline_in_words(folders: tuple[str, str], capsys: Capture) -> None:
-    assert run(["measure", "generator", *folders, "--baseline"]) == 0
+    assert run(["measure", "generator", *folders, "--baseline", "--threads", "1"]) == 0
     out, err = capsys.readouterr()
     assert out.count("7 real against 7 other real pictures: ") == out.count("7 samples against the same: ") == 6
     assert "has 12 pictures where 10000 were asked for" in err
@@ -98,12 +111,12 @@ def test_parts(folders: tuple[str, str], capsys: Capture) -> None:
     made, data = folders
     lines = ["file\tcolour\tkind", *(f"{'ab'[i % 2]}/{i}.png\t{i % 3}\t{i % 2}" for i in range(14))]
     (Path(data) / "factors.tsv").write_text("\n".join(lines))
-    assert run(["measure", "parts", made, data, "--size", "20x16", "-n", "9"]) == 0
+    assert run(["measure", "parts", made, data, "--size", "20x16", "-n", "9", "--threads", "1"]) == 0
     out, _ = capsys.readouterr()
     first = [line.split()[0] for line in out.splitlines()]
     assert first == ["valid", "valid_real", "valid_blends", "colour:", "kind:", "pairs:"]
     assert "of 3 values" in out and "pairs: " in out
-    assert run(["measure", "parts", made, data, "--json", "--seed", "1"]) == 0
+    assert run(["measure", "parts", made, data, "--json", "--seed", "1", "--threads", "1"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["samples"] == 12 and told["pairs"][1] == 6 and told["with_layers"] is False
     assert run(["measure", "parts", made, data, "--layers", str(Path(made) / "a")]) == 2
@@ -112,10 +125,11 @@ def test_parts(folders: tuple[str, str], capsys: Capture) -> None:
 
 def test_classes(folders: tuple[str, str], capsys: Capture) -> None:
     made, data = folders
-    assert run(["measure", "classes", made, data, "--json", "--size", "20x16"]) == 0
+    assert run(["measure", "classes", made, data, "--json", "--size", "20x16", "--threads", "1"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["samples"] == 12 and set(told["by_class"]) == {"a", "b"} and told["tested"] == 1
-    assert run(["measure", "classes", made, data, "--test", made, "-n", "8", "--seed", "2", "--truncation", "1"]) == 0
+    options = ["-n", "8", "--seed", "2", "--truncation", "1", "--threads", "1"]
+    assert run(["measure", "classes", made, data, "--test", made, *options]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["accuracy", "classifier", "class", "class"]
 
