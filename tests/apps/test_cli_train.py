@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from impasto.apps.cli import run
-from impasto.apps.cli import trainer
+from impasto.apps.cli import run, trainer
 from impasto.progress import Progress
 from impasto.runtime.style import StyleModel
 

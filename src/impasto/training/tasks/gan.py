@@ -163,7 +163,7 @@ class GanTask:
             "fake": said[1].mean(),
             "real_sign": signs.mean(),
             "fake_sign": (said[1] - said[0] if table.kind in RELATIVE else said[1]).sign().mean(),
-            "strength": torch.tensor(self.strength.value),
+            "strength": torch.tensor(self.strength.value, device=self.device),
         }
         with torch.autocast(self.device.type, enabled=False):  # slopes of slopes want more than 8 bits
             if step % table.every == 0:
