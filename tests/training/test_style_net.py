@@ -155,13 +155,13 @@ def test_a_copy_with_the_photos_own_colours_is_the_photo() -> None:
 def test_grain_is_noise_on_the_photo_that_the_network_sees() -> None:
     """A cell of it stands for 4x4 pixels, all three channels alike."""
     net, photo = painter(), 0.5 + 0.05 * smooth(1, 64, 64)
-    stats, code, noise = color_stats(photo), codes(1), 0.2 * grain(photo)
+    stats, code, noise = color_stats(photo), codes(1), grain(photo)
     cells = nn.functional.pixel_shuffle(noise, 2).repeat_interleave(4, 2).repeat_interleave(4, 3)
     white = GRAIN_LEVEL * cells.expand(-1, 3, -1, -1).flatten(2)
     noisy = photo + (unpack_symmetric(stats[:, 3:]) @ white).reshape(photo.shape)
     expected = net.raw(noisy, stats, code, torch.zeros_like(noise))
     torch.testing.assert_close(net.raw(photo, stats, code, noise), expected, rtol=1e-4, atol=1e-4)
-    assert float((net.raw(photo, stats, code, torch.zeros_like(noise)) - expected).abs().max()) > 1e-3
+    assert float((net.raw(photo, stats, code, torch.zeros_like(noise)) - expected).abs().max()) > 5e-4
 
 
 def test_a_flat_photo_is_not_blown_up() -> None:
