@@ -131,7 +131,7 @@ class Copy(nn.Module):
 
 
 def test_a_copy_is_colour_transfer() -> None:
-    net, photo, code = painter(), smooth(3, 64, 72), codes(3)
+    net, photo, code = painter(shine=0.0), smooth(3, 64, 72), codes(3)
     net.up1 = Copy(photo)  # type: ignore[assignment]
     painted = net.raw(photo, color_stats(photo), code, grain(photo))
     pixels = painted.double().flatten(2)
@@ -145,16 +145,30 @@ def test_a_copy_is_colour_transfer() -> None:
 
 
 def test_a_copy_with_the_photos_own_colours_is_the_photo() -> None:
-    net, photo = painter(), smooth(2, 64, 64)
+    net, photo = painter(shine=0.0), smooth(2, 64, 64)
     net.up1 = Copy(photo)  # type: ignore[assignment]
     stats = color_stats(photo)
     code = torch.cat((torch.randn(2, 8), stats), 1)
     torch.testing.assert_close(net(photo, stats, code, grain(photo)), photo, rtol=0, atol=1e-4)
 
 
+def test_the_share_of_the_photo_that_shines_through() -> None:
+    photo = smooth(2, 64, 64)
+    stats = color_stats(photo)
+    code = torch.cat((torch.randn(2, 8), stats), 1)
+    for shine in (0.0, 0.3, 1.0):
+        net = painter(shine=shine)
+        net.up1.affine.weight.zero_()
+        net.up1.affine.bias.zero_()
+        net.up1.affine.bias[:3] = -1 / net.up1.affine.rate  # the gain is 1 + this: no paint
+        mean = stats[:, :3, None, None]
+        expected = mean + shine * (photo - mean)
+        torch.testing.assert_close(net(photo, stats, code, grain(photo)), expected, rtol=0, atol=1e-4)
+
+
 def test_grain_is_noise_on_the_photo_that_the_network_sees() -> None:
     """A cell of it stands for 4x4 pixels, all three channels alike."""
-    net, photo = painter(), 0.5 + 0.05 * smooth(1, 64, 64)
+    net, photo = painter(shine=0.0), 0.5 + 0.05 * smooth(1, 64, 64)
     stats, code, noise = color_stats(photo), codes(1), grain(photo)
     cells = nn.functional.pixel_shuffle(noise, 2).repeat_interleave(4, 2).repeat_interleave(4, 3)
     white = GRAIN_LEVEL * cells.expand(-1, 3, -1, -1).flatten(2)

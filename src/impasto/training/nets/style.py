@@ -55,6 +55,7 @@ class StyleSpec(BaseModel):
     norm: Norm = Field(default="demod", description="demod (tiles are exact) or instance (for comparison)")
     code: int = Field(default=128, ge=8, le=1024, description="length of the learnt part of a style code")
     hidden: int = Field(default=128, ge=8, le=1024, description="width of the mapping from code to modulation")
+    shine: float = Field(default=0.3, ge=0, le=1, description="how much of the photo's pixels shows through the paint")
     eyes: tuple[_Width, _Width, _Width] = Field(default=(48, 96, 160), description="channels of the style encoder")
 
     @property
@@ -80,8 +81,8 @@ class Painter(nn.Module):
 
     The photo's colours are whitened by its own mean and covariance and the paint is given the style's: for a network
     that copies what it sees this is a linear colour transfer (Hertzmann 2001, section 4.4; Pitie and Kokaram 2007), so
-    that all it has to learn is the strokes. No pixel of the photo gets past the network: with such a path it leaves the
-    photo as it is and strews strokes over it.
+    that all it has to learn is the strokes. A share of the photo's own pixels shows through, the same everywhere: where
+    the network may choose it leaves the photo as it is and strews strokes over it.
 
     Grain is noise, added to the photo that the network sees: on flat ground it could else only repeat itself every 8
     pixels. It is too faint to be seen where the photo has texture of its own, so strokes follow the photo there.
@@ -133,7 +134,7 @@ class Painter(nn.Module):
         y = F.relu(self.join(y, style))
         y = F.relu(self.up2(y, style))  # [N,half,H/2,W/2]
         paint = REACH * torch.tanh(self.up1(y, style).float())  # [N,3,H,W]
-        return transform_colors(paint, code[:, -6:], code[:, -COLORS:-6])
+        return transform_colors(paint + self.spec.shine * x, code[:, -6:], code[:, -COLORS:-6])
 
 
 class StyleEncoder(nn.Module):
