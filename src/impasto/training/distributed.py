@@ -94,7 +94,7 @@ def _exchange(tensors: list[Tensor], *, mean: bool) -> None:
             flat /= size
         else:
             dist.broadcast(flat, 0)
-        for tensor, new in zip(group, flat.split([t.numel() for t in group]), strict=True):
+        for tensor, new in zip(group, torch.split(flat, [t.numel() for t in group]), strict=True):
             tensor.copy_(new.view(tensor.shape))
 
 
