@@ -63,15 +63,14 @@ def impasto_graph(spec: Spec, engine: Any = "onnxruntime") -> Task:
 
     from impasto import Picture, StyleModel
     from impasto.runtime.engine import Engine
-    from impasto.runtime.picture import rgb_stats
 
     model, picture = StyleModel.load(spec.model), Picture.open(spec.photo)
     graph = Engine(model.bundle.graph("painter")[1], engine=engine, threads=spec.threads)
     feeds = {
         "photo": np.ascontiguousarray(picture.rgb.transpose(2, 0, 1))[None],
-        "photo_stats": rgb_stats(picture.rgb).reshape(1, 6),
         "code": model.code(next(iter(model.styles)))[None],
     }
+    feeds |= model.beside(feeds["photo"], picture.alpha)
     return lambda: graph.run(feeds)
 
 

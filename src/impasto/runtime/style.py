@@ -215,15 +215,15 @@ class StyleModel:
         rgb = self._engine("painter").run_picture(
             "photo",
             planes,
-            {"code": used[None], **self._beside(planes, picture.alpha)},
+            {"code": used[None], **self.beside(planes, picture.alpha)},
             minimum=spec.minimum,
             multiple=spec.multiple,
             finish=_to_pixels,
         )
         return replace(picture, rgb=with_photo_colors(rgb, picture.rgb) if keep_colors else rgb)
 
-    def _beside(self, planes: NDArray[np.float32], alpha: NDArray[np.float32] | None) -> dict[str, NDArray[np.float32]]:
-        """What the painter takes besides the photo [1,3,H,W] and the code, as its graph in the manifest says."""
+    def beside(self, planes: NDArray[np.float32], alpha: NDArray[np.float32] | None) -> dict[str, NDArray[np.float32]]:
+        """What the painter takes besides the photo [1,3,H,W] and the code, by name: the inputs in the manifest."""
         spec = self._spec("painter")
         feeds = {}
         for tensor in spec.inputs:
