@@ -335,8 +335,21 @@ def test_stopping_leaves_whole_pictures_only(stylize: Stylize, style_bundle: Pat
     data = Path("photo.jpg").read_bytes()
     for index in range(3000):
         Path(f"many/{index:04}.jpg").write_bytes(data)
-    command = [sys.executable, "-c", "from impasto.apps.cli import main; main()", "stylize", "many", "-o", "out"]
-    options = ["--style", "starry-night", "--model", str(style_bundle), "--threads", "1"]
+    # Tests that a shell runs in the background have Ctrl-C turned off, and so would their children.
+    start = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [sys.executable, "-c", f"{start}; from impasto.apps.cli import main; main()"]
+    options = [
+        "stylize",
+        "many",
+        "-o",
+        "out",
+        "--style",
+        "starry-night",
+        "--model",
+        str(style_bundle),
+        "--threads",
+        "1",
+    ]
     with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline().endswith("0000.jpg\n")

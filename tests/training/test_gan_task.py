@@ -195,7 +195,7 @@ def test_the_strength_follows_the_verdicts(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("precision", "changes"),
     [
-        ("fp32", {"augment": {"strength": 0.5}, "net": {"classes": 2}, "critic": 2, "accumulate": 2}),
+        ("fp32", {"augment": {"strength": 0.5, "target": 0.999}, "net": {"classes": 2}, "critic": 2, "accumulate": 2}),
         ("bf16", {"loss": {"kind": "relativistic", "r1": 0.5, "r2": 0.5, "every": 2}}),
         ("fp32", {"net": {"kind": "dcgan"}}),
     ],

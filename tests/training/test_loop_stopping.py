@@ -73,6 +73,7 @@ def test_a_signal_saves_and_the_run_goes_on_exactly(tmp_path: Path, number: int)
 
 IMPATIENT = """
 import os, signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # off in children of what a shell runs in the background
 sys.path.insert(0, sys.argv[1])
 import torch
 torch.set_num_threads(1)
