@@ -196,7 +196,8 @@ class StyleModel:
         Args:
             picture: the photo.
             code: a code [D], or anything that :meth:`code` takes.
-            strength: 0 to 1: from the photo's own code, which gives back almost the photo, to the style's.
+            strength: 0 to 1: from the photo's own code to the style's. (1 - strength)^2 of the photo's own pixels is
+                mixed in, so that 0 gives back the photo.
             keep_colors: take the colours of the photo and only the brightness of the painting.
 
         Raises:
@@ -205,10 +206,12 @@ class StyleModel:
         """
         if not 0.0 <= strength <= 1.0:
             raise ImpastoError(f"The strength {strength} cannot be used: choose a number from 0 to 1.")
-        used = self.code(code)
+        used, photo = self.code(code), np.float32(0.0)
         if strength < 1.0:
             own = self.encode(picture, scale=max(1, min(STYLE_SCALE, *picture.size)))
             used = own + np.float32(strength) * (used - own)
+            # A photo painted in its own manner is a little soft: its own pixels take over as the strength falls.
+            photo = np.float32((1.0 - strength) ** 2)
         spec = self._spec("painter")
         planes = _to_planes(picture.rgb)
         # Of the planes, because numpy sums what lies side by side faster.
@@ -220,6 +223,8 @@ class StyleModel:
             multiple=spec.multiple,
             finish=_to_pixels,
         )
+        if photo > 0:
+            rgb += photo * (picture.rgb - rgb)
         return replace(picture, rgb=with_photo_colors(rgb, picture.rgb) if keep_colors else rgb)
 
     def beside(self, planes: NDArray[np.float32], alpha: NDArray[np.float32] | None) -> dict[str, NDArray[np.float32]]:
