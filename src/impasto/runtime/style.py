@@ -27,6 +27,7 @@ from impasto.runtime.engine import Engine, EngineName, load_library, pad_to_rule
 from impasto.runtime.grain import grain
 from impasto.runtime.picture import Picture, color_stats, resize_plane, rgb_stats
 from impasto.runtime.picture import keep_colors as with_photo_colors
+from impasto.runtime.planes import to_pixels, to_planes
 
 Code = NDArray[np.float32]
 # A name, a picture file or a code file; a picture; a code.
@@ -213,7 +214,7 @@ class StyleModel:
             # A photo painted in its own manner is a little soft: its own pixels take over as the strength falls.
             photo = np.float32((1.0 - strength) ** 2)
         spec = self._spec("painter")
-        planes = _to_planes(picture.rgb)
+        planes = to_planes(picture.rgb)
         # Of the planes, because numpy sums what lies side by side faster.
         rgb = self._engine("painter").run_picture(
             "photo",
@@ -221,7 +222,7 @@ class StyleModel:
             {"code": used[None], **self.beside(planes, picture.alpha)},
             minimum=spec.minimum,
             multiple=spec.multiple,
-            finish=_to_pixels,
+            finish=to_pixels,
         )
         if photo > 0:
             rgb += photo * (picture.rgb - rgb)
@@ -353,7 +354,7 @@ def _seen_at(picture: Picture, scale: int, threads: int) -> NDArray[np.float32]:
         rgb = rgb * opacity + ground * (1.0 - opacity)
     short, long = sorted(rgb.shape[:2])
     if short == scale:
-        return _to_planes(rgb)
+        return to_planes(rgb)
     # What Picture.resized does, bit for bit, but one channel beside the other and without going back to pixels.
     ratio = max(scale, round(long * scale / short)) / long
     width, height = (max(1, round(side * ratio)) for side in rgb.shape[1::-1])
@@ -367,22 +368,6 @@ def _seen_at(picture: Picture, scale: int, threads: int) -> NDArray[np.float32]:
     with ThreadPoolExecutor(min(3, threads)) as pool:
         list(pool.map(fill, range(3)))
     return planes
-
-
-def _to_planes(rgb: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[H,W,3] to [1,3,H,W]."""
-    return np.ascontiguousarray(rgb.transpose(2, 0, 1))[None]
-
-
-def _to_pixels(planes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[1,3,H,W] to a new [H,W,3] in 0..1; ImpastoError where the numbers are not finite."""
-    # Clipping would hide an infinity.
-    if not np.isfinite(planes).all():
-        raise ImpastoError("The painting holds numbers that are not finite: use another style code.")
-    pixels = np.empty((*planes.shape[2:], 3), np.float32)
-    for channel in range(3):
-        np.clip(planes[0, channel], 0.0, 1.0, out=pixels[..., channel])
-    return pixels
 
 
 _models: OrderedDict[tuple[object, ...], StyleModel] = OrderedDict()
