@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -33,6 +33,7 @@ Code = NDArray[np.float32]
 # A name, a picture file or a code file; a picture; a code.
 Style: TypeAlias = str | Path | Picture | Code
 Blend: TypeAlias = Mapping[str, float] | Sequence[tuple[Style, float]]
+Even: TypeAlias = Callable[[str, Code], Code]
 
 DEFAULT_MODEL = "anystyle"
 STYLES = "styles.npy"
@@ -190,7 +191,13 @@ class StyleModel:
         return self._checked(code.reshape(-1), "The code that the encoder gave")
 
     def paint(
-        self, picture: Picture, code: Style | Blend, *, strength: float = 1.0, keep_colors: bool = False
+        self,
+        picture: Picture,
+        code: Style | Blend,
+        *,
+        strength: float = 1.0,
+        keep_colors: bool = False,
+        even: Even | None = None,
     ) -> Picture:
         """Paint a picture, at exactly its own size; its transparency and metadata pass through.
 
@@ -200,6 +207,8 @@ class StyleModel:
             strength: 0 to 1: from the photo's own code to the style's. (1 - strength)^2 of the photo's own pixels is
                 mixed in, so that 0 gives back the photo.
             keep_colors: take the colours of the photo and only the brightness of the painting.
+            even: for the frames of a film: takes the name and the numbers [n] of what is measured on the photo as a
+                whole (its colours, its own code) and gives those to use (see ``Steadier.even``).
 
         Raises:
             ImpastoError: the strength is out of range, or the code is not one of this model.
@@ -210,16 +219,20 @@ class StyleModel:
         used, photo = self.code(code), np.float32(0.0)
         if strength < 1.0:
             own = self.encode(picture, scale=max(1, min(STYLE_SCALE, *picture.size)))
+            own = own if even is None else even("own code", own)
             used = own + np.float32(strength) * (used - own)
             # A photo painted in its own manner is a little soft: its own pixels take over as the strength falls.
             photo = np.float32((1.0 - strength) ** 2)
         spec = self._spec("painter")
         planes = to_planes(picture.rgb)
         # Of the planes, because numpy sums what lies side by side faster.
+        beside = self.beside(planes, picture.alpha)
+        if even is not None and "photo_stats" in beside:
+            beside["photo_stats"] = even("photo_stats", beside["photo_stats"][0])[None]
         rgb = self._engine("painter").run_picture(
             "photo",
             planes,
-            {"code": used[None], **self.beside(planes, picture.alpha)},
+            {"code": used[None], **beside},
             minimum=spec.minimum,
             multiple=spec.multiple,
             finish=to_pixels,
