@@ -175,6 +175,10 @@ def test_unknown_keys_at_every_depth(tmp_path: Path) -> None:
         ({"loss": {"content_layers": ()}}, "The recipe's loss.content_layers does not fit:"),
         ({"loss": {"style": float("nan")}}, "The recipe's loss.style does not fit:"),
         ({"net": {"eyes": (8, 8, 0)}}, "The recipe's net.eyes.2 does not fit:"),
+        (
+            {"loss": {"kl": 0.1}},
+            "The recipe does not fit: loss.kl is about codes that are drawn: set net.variational = true",
+        ),
     ],
 )
 def test_values_that_do_not_fit_are_one_sentence(tmp_path: Path, change: dict[str, Any], said: str) -> None:
@@ -255,6 +259,9 @@ def test_stages_change_at_their_share(tmp_path: Path) -> None:
         {"optim": {"lr": 1e-3}},
         {"optim": {"ema": 0.9}},
         {"stages": ({"share": 1.0, "crop": 72, "batch": 2},)},
+        {"net": {"variational": True}},
+        {"net": {"variational": True}, "loss": {"kl": 0.1}},
+        {"loss": {"adversarial": 0.1}},
     ],
 )
 def test_what_matters_changes_the_hash(tmp_path: Path, change: dict[str, Any]) -> None:
@@ -272,8 +279,21 @@ def test_what_does_not_matter_leaves_the_hash(tmp_path: Path) -> None:
         {"licence": {"weights": "MIT"}},
         {"data": {"sources": [source]}},
         {"data": {"photos": "/elsewhere/photos", "paintings": "C/paintings"}},
+        {"critic": {"widths": (8, 8)}},  # there is none without loss.adversarial
     ):
         assert recipe_hash(tiny_recipe(tmp_path, **change)) == recipe_hash(tiny_recipe(tmp_path)), change
+
+
+def test_runs_from_before_codes_were_drawn_go_on() -> None:
+    """The digest that this recipe had before ``net.variational``, ``loss.kl``, ``loss.adversarial`` and ``critic``."""
+    assert recipe_hash(tiny_recipe(Path("/nowhere/pictures"))) == "2b715e071d4c5b64"
+
+
+def test_what_the_critic_is_matters_where_there_is_one(tmp_path: Path) -> None:
+    def digest(**critic: Any) -> str:
+        return recipe_hash(tiny_recipe(tmp_path, loss={"adversarial": 0.1}, critic=critic))
+
+    assert len({digest(), digest(widths=(8, 8)), digest(conditional=False), digest(kind="hinge")}) == 4
 
 
 def test_a_recipe_cannot_be_changed_behind_ones_back(tmp_path: Path) -> None:

@@ -180,7 +180,9 @@ class _Job:
         self.players = [_Player(turn, task) for turn in turns]
         self.autocast = torch.autocast(task.device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
         if recipe.start and found is None:
-            restore_modules(modules, load_checkpoint(Journal(recipe.start).checkpoint), "ema")
+            first, fresh = load_checkpoint(Journal(recipe.start).checkpoint), getattr(task, "fresh", ())
+            there = {name: m for name, m in modules.items() if name not in fresh or first.part(f"ema.{name}")}
+            restore_modules(there, first, "ema")
         distributed.copy_first(t for m in modules.values() for t in (*m.parameters(), *m.buffers()))
         self.average = {name: copy.deepcopy(module).requires_grad_(False).eval() for name, module in modules.items()}
         self.step = self.bad = self.retreats = 0

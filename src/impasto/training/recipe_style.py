@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -59,6 +59,24 @@ class StyleLossTable(Table):
     centre: float = Field(default=1.0, ge=0, description="codes of a batch average to 0: what all share is not style")
     identity_every: int = Field(default=8, ge=1, description="one picture in so many is used for it")
     features: Literal["vgg16", "vgg19"] = "vgg16"
+    kl: float = Field(
+        default=0.0, ge=0, description="codes as N(0,1) has them, nats per number (needs net.variational)"
+    )
+    adversarial: float = Field(
+        default=0.0, ge=0, description="a critic should take painted photos for paintings; 0 = there is no critic"
+    )
+
+
+class CriticTable(Table):
+    """The network that tells paintings from painted photos; it is built where ``loss.adversarial`` is above 0."""
+
+    widths: tuple[Annotated[int, Field(ge=4, le=512)], ...] = Field(
+        default=(32, 64, 128), min_length=1, max_length=3, description="channels at 1/2, 1/4 and 1/8 of the size"
+    )
+    conditional: bool = Field(default=True, description="it is told the style code, and judges the pair of the two")
+    kind: Literal["minimax", "nonsaturating", "hinge"] = Field(
+        default="minimax", description="minimax: min over painters, max over critics, of E[log D] + E[log(1 - D)]"
+    )
 
 
 class Stage(Table):
@@ -80,6 +98,7 @@ class StyleRecipe(Recipe):
     net: StyleSpec = StyleSpec()
     data: DataTable
     loss: StyleLossTable = StyleLossTable()
+    critic: CriticTable = CriticTable()
     stages: tuple[Stage, ...] = (Stage(share=1.0, crop=128, batch=8),)
     styles: tuple[NamedStyle, ...] = ()
 
@@ -90,7 +109,21 @@ class StyleRecipe(Recipe):
         names = [style.name for style in self.styles]
         if len(set(names)) < len(names):
             raise ValueError("two styles have the same name")
+        if self.loss.kl and not self.net.variational:
+            raise ValueError("loss.kl is about codes that are drawn: set net.variational = true, or leave it out")
         return self
+
+    def identity(self) -> dict[str, Any]:
+        """See ``Recipe.identity``. What older recipes could not say counts only where it is used: their runs go on."""
+        table = super().identity()
+        if not self.net.variational:
+            del table["net"]["variational"]
+        for key in ("kl", "adversarial"):
+            if not table["loss"][key]:
+                del table["loss"][key]
+        if not self.loss.adversarial:
+            del table["critic"]
+        return table
 
     def stage(self, step: int) -> Stage:
         """The stage that 0-based ``step`` belongs to."""

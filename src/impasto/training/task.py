@@ -41,6 +41,7 @@ class Task(Protocol):
       a person. It must not change what training does.
     - ``best: str``: the figure of ``watch`` by which the best state is kept (least is best), or empty.
     - ``notes: Mapping[str, Any]``: what goes into the run folder at the start, as ``name.json``.
+    - ``fresh: frozenset[str]``: networks that the run named by ``recipe.start`` may lack; these then start anew.
     - ``row: int``: height in pixels of the row of a sample grid that goes into the timeline, or 0.
     """
 

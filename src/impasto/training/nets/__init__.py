@@ -11,7 +11,7 @@ from torch import nn
 
 from impasto.errors import TrainingError
 from impasto.training.nets.gan import GanSpec, build_gan
-from impasto.training.nets.style import Painter, StyleEncoder, StyleSpec
+from impasto.training.nets.style import Painter, StyleDoubt, StyleEncoder, StyleSpec
 from impasto.training.nets.vae import VaeSpec, build_vae
 
 S = TypeVar("S", bound=BaseModel)
@@ -41,7 +41,10 @@ class Builder(Generic[S]):
 
 
 def _anystyle(spec: StyleSpec) -> dict[str, nn.Module]:
-    return {"encoder": StyleEncoder(spec), "painter": Painter(spec)}
+    parts: dict[str, nn.Module] = {"encoder": StyleEncoder(spec), "painter": Painter(spec)}
+    if spec.variational:
+        parts["doubt"] = StyleDoubt(spec)
+    return parts
 
 
 _GAN = Builder(GanSpec, build_gan)

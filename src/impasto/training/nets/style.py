@@ -35,6 +35,12 @@ GRAIN = 4
 GRAIN_LEVEL = 0.1
 """How much of it is added to what the network sees of a photo, whose own deviation is 1."""
 
+SEEN = 256
+"""Width of the layer that a style code, and how sure the encoder is of it, are read from."""
+
+UNSURE = -4.0
+"""Log variance of every number of a code at the start: small, so that the painter learns to tell styles apart."""
+
 _Width = Annotated[int, Field(ge=1, le=1024)]
 
 
@@ -57,6 +63,7 @@ class StyleSpec(BaseModel):
     hidden: int = Field(default=128, ge=8, le=1024, description="width of the mapping from code to modulation")
     shine: float = Field(default=0.3, ge=0, le=1, description="how much of the photo's pixels shows through the paint")
     eyes: tuple[_Width, _Width, _Width] = Field(default=(48, 96, 160), description="channels of the style encoder")
+    variational: bool = Field(default=False, description="codes are drawn around what the encoder sees, in training")
 
     @property
     def code_size(self) -> int:
@@ -71,6 +78,15 @@ class StyleSpec(BaseModel):
         fine = 1 + 1 + 1  # 3x3 at 1/4: first, joining, and the up-convolution out of it
         coarse = 2 * self.blocks + 1 + 1  # residual blocks, the up-convolution, and the stride-2 one
         return 8 * coarse + 4 * fine + 2 + 8  # the up-convolution at 1/2, and the pixel-unshuffle's own patch
+
+
+def code_scale(spec: StyleSpec) -> tuple[Tensor, Tensor]:
+    """What a network subtracts from a code, and divides it by: [D] each.
+
+    It brings the colours to the size that the learnt part has.
+    """
+    typical = [0.0] * spec.code + [0.45] * 3 + [0.15, 0.1, 0.1, 0.15, 0.1, 0.15]
+    return torch.tensor(typical), torch.tensor([1.0] * spec.code + [0.2] * 3 + [0.06] * 6)
 
 
 class Painter(nn.Module):
@@ -110,10 +126,9 @@ class Painter(nn.Module):
         self.up2 = ModulatedUp(spec.fine, spec.half, s, norm=n)
         # The last one is never normalised: it says colours, and their size matters.
         self.up1 = ModulatedUp(spec.half, 3, s, norm="none", gain=0.5 / REACH)
-        # Colours are brought to the size that the learnt part of a code has.
-        typical = [0.0] * spec.code + [0.45] * 3 + [0.15, 0.1, 0.1, 0.15, 0.1, 0.15]
-        self.register_buffer("typical", torch.tensor(typical), persistent=False)
-        self.register_buffer("spread", torch.tensor([1.0] * spec.code + [0.2] * 3 + [0.06] * 6), persistent=False)
+        typical, spread = code_scale(spec)
+        self.register_buffer("typical", typical, persistent=False)
+        self.register_buffer("spread", spread, persistent=False)
 
     def forward(self, photo: Tensor, photo_stats: Tensor, code: Tensor, grain: Tensor) -> Tensor:
         return self.raw(photo, photo_stats, code, grain).clamp(0, 1)
@@ -153,12 +168,20 @@ class StyleEncoder(nn.Module):
         self.conv3 = nn.Conv2d(b, b, 3, padding=1)
         self.conv4 = nn.Conv2d(b, c, 3, stride=2, padding=1)
         self.norm = FixedNorm(2 * (a + b + c))
-        self.head = nn.Sequential(nn.Linear(2 * (a + b + c), 256), nn.LeakyReLU(0.2), nn.Linear(256, spec.code))
+        self.head = nn.Sequential(nn.Linear(2 * (a + b + c), SEEN), nn.LeakyReLU(0.2), nn.Linear(SEEN, spec.code))
         self.whiten = FixedNorm(spec.code)
 
     def forward(self, style: Tensor) -> Tensor:
-        learnt = self.head(self.norm(self.statistics(style)))
-        return torch.cat((self.whiten(learnt), color_stats(style)), 1)
+        return self.describe(style, self.look(style))
+
+    def look(self, style: Tensor) -> Tensor:
+        """What is seen of a painting, before it is put into a code: [N,3,h,w] -> [N,SEEN]."""
+        seen: Tensor = self.head[1](self.head[0](self.norm(self.statistics(style))))
+        return seen
+
+    def describe(self, style: Tensor, seen: Tensor) -> Tensor:
+        """The code [N,D] of paintings [N,3,h,w] and what ``look`` saw of them."""
+        return torch.cat((self.whiten(self.head[2](seen)), color_stats(style)), 1)
 
     def statistics(self, style: Tensor) -> Tensor:
         """Channel means and deviations at all depths: [N,3,h,w] -> float32 [N,2(a+b+c)]."""
@@ -175,6 +198,24 @@ class StyleEncoder(nn.Module):
         """Measure the norms on batches of paintings [N,3,h,w], before training."""
         statistics = torch.cat([self.statistics(batch) for batch in styles])
         self.whiten.calibrate(self.head(self.norm.calibrate(statistics)))
+
+
+class StyleDoubt(nn.Module):
+    """How unsure the encoder is of a code: ``seen`` [N,SEEN] -> log variances of its learnt part, float32 [N,code].
+
+    The other half of a variational encoder (Kingma and Welling 2014, appendix C.2), used in training only: the encoder
+    itself gives the mean, and so does the model file. A network of its own, so that a run may start from one without.
+    """
+
+    def __init__(self, spec: StyleSpec) -> None:
+        super().__init__()
+        self.guess = nn.Linear(SEEN, spec.code)
+        nn.init.zeros_(self.guess.weight)
+        nn.init.constant_(self.guess.bias, UNSURE)
+
+    def forward(self, seen: Tensor) -> Tensor:
+        logvar: Tensor = self.guess(seen)
+        return logvar.float()
 
 
 class StyleHint(nn.Module):

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from impasto.errors import TrainingError
 from impasto.progress import OnProgress, silent
 from impasto.training.data import Box, EndlessSampler, ImageFolder, Pixels, pattern_weights, random_square
 from impasto.training.losses import perceptual
+from impasto.training.losses.variational import LOGVAR_RANGE, gaussian_kl, reparameterise
 from impasto.training.nets import NETS
 from impasto.training.nets.blocks import color_stats
 from impasto.training.nets.features import cache_folder, load_vgg
-from impasto.training.nets.style import COLORS, GRAIN, Painter, StyleEncoder, StyleHint
+from impasto.training.nets.style import COLORS, GRAIN, Painter, StyleDoubt, StyleEncoder, StyleHint
 from impasto.training.recipe import StyleRecipe
+from impasto.training.task import Turn
+from impasto.training.tasks.style_rival import CRITIC, Rival, turns
+from impasto.training.tasks.style_stats import StyleStats
+
+__all__ = ["StyleBatch", "StyleStats", "StyleTask"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,98 +35,28 @@ class StyleBatch:
     styles: Tensor  # [N,3,s,s]
     entries: list[int]  # which kept style crop each is
     selves: Tensor  # [K,3,s,s]: the first K photos as if they were paintings
+    index: int = 0  # of the batch: all chance in a step is a function of it and of the recipe's seed
 
 
-_Layout = tuple[type, tuple[int, ...]]
-"""dtype and shape of a table."""
+@dataclass(frozen=True, slots=True)
+class _Painted:
+    """A batch, painted: N photos in the manner of N paintings, then the first K photos in their own."""
 
+    photos: Tensor  # [N,3,c,c], 0..1
+    styles: Tensor  # [N,3,s,s], 0..1
+    raw: Tensor  # [N+K,3,c,c], before the clamp to 0..1
+    codes: Tensor  # [N,D] as the encoder gave them
+    used: Tensor  # [N,D] as the painter was given them: drawn around those, where the encoder is variational
+    logvar: Tensor | None  # [N,D-9]
 
-class StyleStats:
-    """Style crops and their Gram vectors, made once and kept on disk, the vectors in half precision.
+    @property
+    def pictures(self) -> Tensor:
+        """Photos in the manner of paintings, [N,3,c,c] in 0..1.
 
-    A painting's statistics cost a pass through the feature network; a run sees each crop many times. The files are
-    sparse: an entry takes room when it is first made. Several runs may share them at once: what each would write is
-    the same.
-
-    Args:
-        folder: where they are kept, in a folder for each key.
-        key: all that the statistics depend on.
-        entries: number of style crops.
-        sizes: length of each layer's Gram vector.
-        side: of a crop, pixels.
-
-    Raises:
-        TrainingError: there is no room, or the folder cannot be written.
-    """
-
-    def __init__(self, folder: Path, key: str, entries: int, sizes: list[int], side: int) -> None:
-        self.sizes = sizes
-        layout: dict[str, _Layout] = {
-            "gram": (np.float16, (entries, sum(sizes))),
-            "norm": (np.float32, (entries, len(sizes))),
-            "crop": (np.uint8, (entries, side, side, 3)),
-            "made": (np.bool_, (entries,)),
-        }
-        tables = _tables(folder / hashlib.sha256(key.encode()).hexdigest()[:16], layout)
-        self._unit, self._norm, self._crops, self._made = (tables[name] for name in layout)
-
-    def crop(self, entry: int, make: Callable[[int], Pixels]) -> Pixels:
-        """The crop of an entry, uint8 [s,s,3]."""
-        if not self._made[entry]:
-            self._crops[entry] = make(entry)
-            self._made[entry] = True
-        kept: Pixels = self._crops[entry]
-        return kept
-
-    def missing(self, entries: list[int]) -> list[int]:
-        """Positions in ``entries`` that are not kept yet."""
-        return [i for i, entry in enumerate(entries) if self._norm[entry, 0] == 0]
-
-    def put(self, entry: int, vectors: list[Tensor]) -> None:
-        """Keep one entry: a vector per layer, float32 [K_l]."""
-        norms = [float(v.norm()) for v in vectors]
-        self._unit[entry] = torch.cat([v / max(n, 1e-12) for v, n in zip(vectors, norms, strict=True)]).cpu().numpy()
-        self._norm[entry] = norms  # last: it marks the entry as whole
-
-    def get(self, entries: list[int], device: torch.device) -> list[Tensor]:
-        """Gram vectors per layer, float32 [N,K_l]."""
-        unit = torch.split(torch.from_numpy(self._unit[entries]).to(device).float(), self.sizes, dim=1)
-        norm = torch.from_numpy(self._norm[entries]).to(device)
-        return [u * norm[:, i : i + 1] for i, u in enumerate(unit)]
-
-
-def _tables(folder: Path, layout: Mapping[str, _Layout]) -> dict[str, NDArray[Any]]:
-    """Tables on disk, writable, by name; made anew where they are missing or not whole."""
-    with suppress(OSError, ValueError):
-        return _open_tables(folder, layout)
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    try:
-        part.mkdir(parents=True, exist_ok=True)
-        for name, (dtype, shape) in layout.items():
-            np.lib.format.open_memmap(part / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
-        shutil.rmtree(folder, ignore_errors=True)
-        # All of them at once: tables made by two processes must not be mixed, and a table in use not be cut short.
-        with suppress(OSError):  # unless another process was quicker
-            part.rename(folder)
-        return _open_tables(folder, layout)
-    except (OSError, ValueError) as error:
-        raise TrainingError(
-            f"Style statistics cannot be kept in {folder.parent} ({error}): make room, or set IMPASTO_CACHE."
-        ) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def _open_tables(folder: Path, layout: Mapping[str, _Layout]) -> dict[str, NDArray[Any]]:
-    tables: dict[str, NDArray[Any]] = {}
-    for name, (dtype, shape) in layout.items():
-        path = folder / f"{name}.npy"
-        # To write, numpy would open a file that is cut short as well, and fill it up; to read, it refuses.
-        found = np.lib.format.open_memmap(path, mode="r")
-        if found.shape != shape or found.dtype != dtype:
-            raise ValueError(f"{path.name} is of another shape")
-        tables[name] = np.lib.format.open_memmap(path, mode="r+")
-    return tables
+        The clamp's own gradient: what is out of range is called back by the range penalty alone. Letting the other
+        losses pull on clamped pixels as well makes them run away.
+        """
+        return self.raw[: len(self.photos)].clamp(0, 1)
 
 
 class StyleTask:
@@ -171,6 +101,13 @@ class StyleTask:
         widths = {layer: self.vgg.conv(layer).out_channels for layer in loss.style_layers}
         if loss.hint:
             self.modules["hint"] = StyleHint(recipe.net, sum(widths.values())).to(self.device)
+        # Last, so that all other networks start as they would without it.
+        self.rival = Rival(recipe, self.device) if loss.adversarial else None
+        self.turns: tuple[Turn, ...] = ()
+        if self.rival is not None:
+            self.modules[CRITIC] = self.rival.critic
+            self.turns = turns(list(self.modules))
+        self.fresh = frozenset({"doubt", CRITIC})
         self._stats = StyleStats(
             keep or cache_folder() / "style-stats",
             self._stats_key(len(weights)),
@@ -234,6 +171,7 @@ class StyleTask:
             _stack(styles),
             entries,
             _stack(own) if own else torch.empty(0, 3, size, size, dtype=torch.uint8),
+            step,
         )
 
     def _calibrate(self, count: int = 256, part: int = 16) -> None:
@@ -276,28 +214,44 @@ class StyleTask:
                 self._stats.put(entries[i], [v[row] for v in vectors])
         return self._stats.get(entries, self.device)
 
-    def loss(self, turn: str, batch: StyleBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss to descend, and the figures to log."""
-        weights = self.recipe.loss
-        photos, styles, selves = (self._float(p) for p in (batch.photos, batch.styles, batch.selves))
+    def _paint(self, batch: StyleBatch, step: int, *, own: bool) -> _Painted:
+        """Paint a batch; ``own``: its photos in their own manner too."""
+        photos, styles = self._float(batch.photos), self._float(batch.styles)
+        selves = self._float(batch.selves if own else batch.selves[:0])
         # A crop is a photo of its own. With the whole photo's statistics a bright crop would still have to reach the
         # painting's mean and contrast within itself, and stripes appear.
         stats = color_stats(photos)
-        count, own = len(photos), len(selves)
-        targets = self._gram_targets(batch.entries, styles)
+        count, extra = len(photos), len(selves)
+        encoder, painter, doubt = (self.modules.get(name) for name in ("encoder", "painter", "doubt"))
+        assert isinstance(encoder, StyleEncoder) and isinstance(painter, Painter)
+        seen = torch.cat((styles, selves))
+        hidden = encoder.look(seen)
+        every = encoder.describe(seen, hidden)
+        codes, logvar = every[:count], None
+        used = codes
+        if isinstance(doubt, StyleDoubt):
+            logvar = doubt(hidden[:count]).clamp(*LOGVAR_RANGE)
+            noise = _normal(logvar.shape, self.recipe.seed, batch.index).to(self.device)
+            # Colours are measured, not guessed, so they are not drawn.
+            used = torch.cat((reparameterise(codes[:, :-COLORS], logvar, noise), codes[:, -COLORS:]), 1)
+        # A photo's own colours are those that the painter is told.
+        given = torch.cat((used, torch.cat((every[count:, :-COLORS], stats[:extra]), 1)))
+        grain = _grain(count + extra, *photos.shape[2:], seed=self.recipe.seed + step).to(self.device)
+        raw = painter.raw(torch.cat((photos, photos[:extra])), torch.cat((stats, stats[:extra])), given, grain)
+        return _Painted(photos, styles, raw, codes, used, logvar)
 
-        codes = self.modules["encoder"](torch.cat((styles, selves)))
-        if own:  # a photo's own colours are those that the painter is told
-            codes = torch.cat((codes[:count], torch.cat((codes[count:, :-COLORS], stats[:own]), 1)))
-        painter = self.modules["painter"]
-        assert isinstance(painter, Painter)
-        grain = _grain(count + own, *photos.shape[2:], seed=self.recipe.seed + step).to(self.device)
-        raw = painter.raw(torch.cat((photos, photos[:own])), torch.cat((stats, stats[:own])), codes, grain)
-        raw, mirrored = raw[:count], raw[count:]
-        # The clamp's own gradient: what is out of range is called back by the range penalty alone. Letting the other
-        # losses pull on clamped pixels as well makes them run away.
-        painted = raw.clamp(0, 1)
-
+    def loss(self, turn: str, batch: StyleBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss to descend in a turn, and the figures to log."""
+        if turn == CRITIC and self.rival is not None:
+            with torch.no_grad():
+                shown = self._paint(batch, step, own=False)
+            return self.rival.judge(shown.styles, shown.pictures, shown.codes)
+        weights = self.recipe.loss
+        done = self._paint(batch, step, own=True)
+        photos, codes, painted = done.photos, done.used, done.pictures
+        count, own = len(photos), len(batch.selves)
+        raw, mirrored = done.raw[:count], done.raw[count:]
+        targets = self._gram_targets(batch.entries, done.styles)
         with torch.no_grad():
             kept = self.vgg_at(photos, weights.content_layers)
         features = self.vgg(painted)
@@ -318,15 +272,21 @@ class StyleTask:
             figures["range"] = (raw - painted).abs().mean()
             total = total + weights.range * figures["range"]
         if weights.moments:
-            figures["moments"] = (color_stats(painted) - codes[:count, -COLORS:]).abs().mean()
+            figures["moments"] = (color_stats(painted) - codes[:, -COLORS:]).abs().mean()
             total = total + weights.moments * figures["moments"]
         if weights.centre:
-            learnt = codes[:count, :-COLORS]
+            learnt = done.codes[:, :-COLORS]
             figures["centre"] = learnt.mean(0).square().mean() + 0.05 * learnt.square().mean()
             total = total + weights.centre * figures["centre"]
         if weights.hint:
-            figures["hint"] = self.modules["hint"](codes[:count], _energies(targets))
+            figures["hint"] = self.modules["hint"](codes, _energies(targets))
             total = total + weights.hint * figures["hint"]
+        if weights.kl and done.logvar is not None:
+            figures["kl"] = gaussian_kl(done.codes[:, :-COLORS], done.logvar).mean()
+            total = total + weights.kl * figures["kl"]
+        if self.rival is not None:
+            figures["adversarial"] = self.rival.please(painted, done.codes)
+            total = total + weights.adversarial * figures["adversarial"]
         if own:
             figures["identity"] = (mirrored - photos[:own]).abs().mean()
             total = total + weights.identity * figures["identity"]
@@ -377,6 +337,12 @@ def _grain(count: int, height: int, width: int, *, seed: int) -> Tensor:
     """Noise of mean 0 and deviation 1, even in +-sqrt(3): [N,4,H/8,W/8], the same for the same seed."""
     generator = torch.Generator().manual_seed(seed)
     return (torch.rand(count, GRAIN, height // 8, width // 8, generator=generator) * 2 - 1) * 3**0.5
+
+
+def _normal(shape: torch.Size, seed: int, index: int) -> Tensor:
+    """N(0,1) numbers, always the same ones for a batch of a run."""
+    words = np.random.SeedSequence((seed, 11, index)).generate_state(1, np.uint64)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(int(words[0] >> 1)))
 
 
 def _fit(pixels: Pixels, size: int) -> Pixels:
