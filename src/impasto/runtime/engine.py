@@ -209,17 +209,21 @@ def usable_cores(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup
     return max(1, min(cores, int(_quota(proc, cgroup))))
 
 
-def _quota(proc: Path, cgroup: Path) -> float:
-    """Cores that the control groups of this process allow (version 2, then 1); a great number where unlimited."""
+def control_groups(proc: Path, cgroup: Path, controller: str) -> list[Path]:
+    """Folders that may hold limits of this process: of its control group, every parent, and version 1's controller."""
     folders = [cgroup]
     with suppress(OSError, ValueError):
         for line in (proc / "self" / "cgroup").read_text().splitlines():
             own = PurePosixPath(line.split(":", 2)[2]).relative_to("/")
             # A limit on any parent holds for its children too.
             folders += [cgroup / own, *(cgroup / parent for parent in own.parents)]
-    folders.append(cgroup / "cpu")
+    return list(dict.fromkeys([*folders, cgroup / controller]))
+
+
+def _quota(proc: Path, cgroup: Path) -> float:
+    """Cores that the control groups of this process allow (version 2, then 1); a great number where unlimited."""
     least = float(MOST_THREADS)
-    for folder in dict.fromkeys(folders):
+    for folder in control_groups(proc, cgroup, "cpu"):
         with suppress(OSError, ValueError, ZeroDivisionError):
             quota, period = (folder / "cpu.max").read_text().split()
             least = min(least, float(quota) / float(period))
@@ -248,6 +252,8 @@ class _OnnxRuntime:
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         # Waiting threads that spin take the core from whoever else runs, and gain little here.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Processors without VNNI add up products of 8-bit numbers in 16 bits, and cut sums off: they get wider ones.
+        options.add_session_config_entry("session.x64quantprecision", "1")
         # A plan of the memory for one size is made in the first run and allocated anew, beside what that run took, in
         # the second. At 2048x2048 it is 300 MB for nothing: it paints no faster.
         options.enable_mem_pattern = False

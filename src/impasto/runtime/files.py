@@ -113,20 +113,8 @@ def read_source(source: Source) -> tuple[bytes, str, str]:
         data = bytes(source)
         return data, _known(data[:_HEAD], "The data"), "The data"
     if isinstance(source, str | os.PathLike):
-        path = Path(source)
-        name = f"{path.name or str(path)!r}"
-        try:
-            if path.is_dir():
-                raise PictureError(f"{path} is a folder: name a picture in it.")
-            with path.open("rb") as file:
-                return *_read(file, name), name
-        except FileNotFoundError:
-            raise PictureError(_missing(path)) from None
-        except PermissionError:
-            raise PictureError(f"{path} may not be read: check its permissions.") from None
-        except (OSError, ValueError) as error:
-            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            raise PictureError(f"{name} cannot be read ({reason}): check the name and the disk.") from error
+        with _opened(source) as (file, name):
+            return *_read(file, name), name
     if hasattr(source, "read"):
         name = _name_of(source)
         try:
@@ -136,6 +124,37 @@ def read_source(source: Source) -> tuple[bytes, str, str]:
     raise PictureError(
         f"A picture is read from a path, bytes or a binary file: {type(source).__name__} is none of them."
     )
+
+
+@contextmanager
+def open_source(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, str, str]]:
+    """A picture file open at its start, its format (see `sniff`), and the name to use in messages.
+
+    Raises:
+        PictureError: missing, a folder, not permitted, empty, or not a picture of a known format.
+    """
+    with _opened(path) as (file, name):
+        kind = _known(file.read(_HEAD), name)
+        file.seek(0)
+        yield file, kind, name
+
+
+@contextmanager
+def _opened(source: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, str]]:
+    path = Path(source)
+    name = f"{path.name or str(path)!r}"
+    try:
+        if path.is_dir():
+            raise PictureError(f"{path} is a folder: name a picture in it.")
+        with path.open("rb") as file:
+            yield file, name
+    except FileNotFoundError:
+        raise PictureError(_missing(path)) from None
+    except PermissionError:
+        raise PictureError(f"{path} may not be read: check its permissions.") from None
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise PictureError(f"{name} cannot be read ({reason}): check the name and the disk.") from error
 
 
 def _read(file: BinaryIO, name: str) -> tuple[bytes, str]:
@@ -226,6 +245,13 @@ def write_atomic(path: str | os.PathLike[str], data: bytes, *, overwrite: bool =
         PictureExists: something is there and ``overwrite`` is False.
         PictureError: the place cannot be written.
     """
+    with writing(path, overwrite=overwrite) as file:
+        file.write(data)
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[BinaryIO]:
+    """A file to write, which gets its name when the block ends without an error; see `write_atomic`."""
     target = Path(path)
     try:
         if overwrite and target.is_symlink():
@@ -233,7 +259,7 @@ def write_atomic(path: str | os.PathLike[str], data: bytes, *, overwrite: bool =
         target.parent.mkdir(parents=True, exist_ok=True)
         with _temporary_beside(target) as temporary:
             with temporary.open("wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             if overwrite:

@@ -161,29 +161,15 @@ class Picture:
         """
         if long_side < 1:
             raise PictureError(f"A picture cannot be {long_side} pixels long: give a size from 1 on.")
-        width, height = self.size
-        if long_side == max(width, height):
+        if long_side == max(self.size):
             return self
-        scale = long_side / max(width, height)
-        size = max(1, round(width * scale)), max(1, round(height * scale))
+        size = resized_size(self.size, long_side)
         if size[0] * size[1] > DEFAULT_MAX_PIXELS:
             raise PictureError(
                 f"{size[0]}x{size[1]} is more than {DEFAULT_MAX_PIXELS:,} pixels: choose a smaller size."
             )
-        rgb = np.empty((size[1], size[0], 3), dtype=np.float32)
-        alpha = None
-        if self.alpha is not None:
-            alpha = resize_plane(self.alpha, size)
-            share = np.maximum(alpha, 1e-6)
-        for channel in range(3):
-            plain = resize_plane(self.rgb[..., channel], size)
-            if self.alpha is not None and alpha is not None:
-                weighted = resize_plane(self.rgb[..., channel] * self.alpha, size) / share
-                # Where all is transparent there is no weight to divide by: keep the colours that lie there.
-                plain = np.where(alpha > 1 / 512, weighted, plain)
-            rgb[..., channel] = plain
-        np.clip(rgb, 0.0, 1.0, out=rgb)  # Lanczos overshoots at edges
-        return replace(self, rgb=rgb, alpha=None if alpha is None else np.clip(alpha, 0.0, 1.0))
+        rgb, alpha = resample(self.rgb, self.alpha, size)
+        return replace(self, rgb=rgb, alpha=alpha)
 
     def losses(self, target: str | os.PathLike[str]) -> tuple[str, ...]:
         """What saving under this name (or as this format) cannot keep: sentences, empty if everything is kept.
@@ -252,9 +238,46 @@ def _clipped(values: NDArray[Any]) -> F32:
     return clipped
 
 
-def resize_plane(plane: F32, size: tuple[int, int]) -> F32:
+def resized_size(size: tuple[int, int], long_side: int) -> tuple[int, int]:
+    """Width and height of a picture of ``size`` (width, height) once its longer side has ``long_side`` pixels."""
+    width, height = size
+    scale = long_side / max(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def resample(
+    rgb: F32, alpha: F32 | None, size: tuple[int, int], box: tuple[float, float, float, float] | None = None
+) -> tuple[F32, F32 | None]:
+    """A picture, or a part of one, at another size; see `Picture.resized`.
+
+    Args:
+        rgb: [H,W,3].
+        alpha: [H,W], or None.
+        size: width and height of the result.
+        box: left, top, right and bottom of the part that is wanted; what lies around it is looked at, too.
+
+    Returns:
+        rgb [h,w,3] and alpha [h,w] or None, in 0..1.
+    """
+    out = np.empty((size[1], size[0], 3), dtype=np.float32)
+    small = None
+    if alpha is not None:
+        small = resize_plane(alpha, size, box)
+        share = np.maximum(small, 1e-6)
+    for channel in range(3):
+        plain = resize_plane(rgb[..., channel], size, box)
+        if alpha is not None and small is not None:
+            weighted = resize_plane(rgb[..., channel] * alpha, size, box) / share
+            # Where all is transparent there is no weight to divide by: keep the colours that lie there.
+            plain = np.where(small > 1 / 512, weighted, plain)
+        out[..., channel] = plain
+    np.clip(out, 0.0, 1.0, out=out)  # Lanczos overshoots at edges
+    return out, None if small is None else np.clip(small, 0.0, 1.0)
+
+
+def resize_plane(plane: F32, size: tuple[int, int], box: tuple[float, float, float, float] | None = None) -> F32:
     """One channel [H,W] at another size (width, height): Lanczos in floating point, which overshoots 0..1 at edges."""
     from PIL import Image
 
     image = Image.fromarray(np.ascontiguousarray(plane))  # mode F
-    return np.asarray(image.resize(size, Image.Resampling.LANCZOS))
+    return np.asarray(image.resize(size, Image.Resampling.LANCZOS, box))

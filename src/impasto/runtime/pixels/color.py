@@ -80,7 +80,11 @@ def rgb_stats(rgb: F32, alpha: F32 | None = None) -> F32:
     Raises:
         PictureError: not [H,W,3], without pixels, or of another size than alpha.
     """
-    mean, covariance = _moments(rgb, alpha)
+    return as_rgb_stats(*_moments(rgb, alpha))
+
+
+def as_rgb_stats(mean: NDArray[np.float64], covariance: NDArray[np.float64]) -> F32:
+    """:func:`rgb_stats` of what has this mean [3] and covariance [3,3]."""
     return np.concatenate([mean, np.sqrt(covariance.diagonal())]).astype(np.float32)
 
 
@@ -100,7 +104,11 @@ def color_stats(rgb: F32, alpha: F32 | None = None) -> F32:
     Raises:
         PictureError: as :func:`rgb_stats`.
     """
-    mean, covariance = _moments(rgb, alpha)
+    return as_color_stats(*_moments(rgb, alpha))
+
+
+def as_color_stats(mean: NDArray[np.float64], covariance: NDArray[np.float64]) -> F32:
+    """:func:`color_stats` of what has this mean [3] and covariance [3,3]."""
     values, vectors = np.linalg.eigh(covariance + COLOR_FLOOR**2 * np.eye(3))
     spread = (vectors * np.sqrt(values)) @ vectors.T
     return np.concatenate([mean, spread[np.triu_indices(3)]]).astype(np.float32)

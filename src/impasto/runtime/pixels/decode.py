@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from io import BytesIO
@@ -29,7 +31,7 @@ _READERS = {
     "GIF": ("GifImagePlugin", "GifImageFile"),
     "BMP": ("BmpImagePlugin", "BmpImageFile"),
 }
-_TURNS = {
+TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -60,28 +62,44 @@ def decode(data: bytes, kind: str, name: str, max_pixels: int | None) -> Decoded
     Raises:
         PictureError: too large, damaged, cut short, or of a kind of pixels that cannot be read.
     """
-    module, cls = _READERS[kind]
-    reader: Any = getattr(import_module(f"PIL.{module}"), cls)
-    if kind == "TIFF":
-        reader = _unlimited_tiff(reader)
+    reader = reader_of(kind)
 
     def opener() -> ImageFile.ImageFile:
         image: ImageFile.ImageFile = reader(BytesIO(data))
         return image
 
+    with one_sentence(name):
+        image = opener()
+        check_size(image, name, max_pixels)
+        return _decode_image(image, kind, data, opener)
+
+
+def reader_of(kind: str) -> Any:
+    """Pillow's class for a format: takes an open file, gives an image that is not loaded yet."""
+    module, cls = _READERS[kind]
+    reader: Any = getattr(import_module(f"PIL.{module}"), cls)
+    return _unlimited_tiff(reader) if kind == "TIFF" else reader
+
+
+def check_size(image: Image.Image, name: str, max_pixels: int | None) -> None:
+    """Refuse a picture without pixels, or of more than ``max_pixels``, with a PictureError."""
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise PictureError(f"{name} has no pixels ({width}x{height}): make it again.")
+    if max_pixels is not None and width * height > max_pixels:
+        raise PictureError(
+            f"{name} is {width}x{height} ({width * height:,} pixels), more than the limit of {max_pixels:,}: "
+            "shrink it or raise max_pixels."
+        )
+
+
+@contextmanager
+def one_sentence(name: str) -> Iterator[None]:
+    """Whatever goes wrong inside becomes a PictureError about the file of that name."""
     # Decoders raise nearly anything on damaged bytes (OSError, SyntaxError, struct.error, KeyError, MemoryError...):
     # this is the one place that turns all of it into one sentence.
     try:
-        image = opener()
-        width, height = image.size
-        if width < 1 or height < 1:
-            raise PictureError(f"{name} has no pixels ({width}x{height}): make it again.")
-        if max_pixels is not None and width * height > max_pixels:
-            raise PictureError(
-                f"{name} is {width}x{height} ({width * height:,} pixels), more than the limit of {max_pixels:,}: "
-                "shrink it or raise max_pixels."
-            )
-        return _decode_image(image, kind, data, opener)
+        yield
     except PictureError:
         raise
     except Image.DecompressionBombError as error:
@@ -122,33 +140,46 @@ def _unlimited_tiff(reader: Any) -> Any:
 
 def _decode_image(image: Image.Image, kind: str, data: bytes, opener: deep.Opener | None) -> Decoded:
     notes: list[str] = []
+    note_frames(image, kind, notes)
+    samples = _deep_samples(image, kind, data, opener, notes)
+    image.load()
+    upright, exif, xmp = orientation(image, notes)
+    profile, info = profile_and_info(image, kind, xmp)
+
+    if samples is not None:
+        samples = with_key(samples, image.info.get("transparency"))
+        if upright is not None:
+            samples = turn(samples, upright)
+        rgb, alpha, info, converted = from_deep(samples, profile, info, notes)
+    else:
+        turned = image if upright is None else image.transpose(TURNS[upright])
+        rgb, alpha, info, converted = from_pillow(turned, profile, info, notes)
+    return Decoded(np.ascontiguousarray(rgb), alpha, with_exif(info, exif, converted, notes))
+
+
+def note_frames(image: Image.Image, kind: str, notes: list[str]) -> None:
+    """Say that the other frames or pages are left out, where there are some."""
     frames = _frames(image, kind)
     if frames > 1:
         what = "pages" if kind == "TIFF" else "frames"
         notes.append(f"{'It has' if kind == 'TIFF' else 'Animated:'} {frames} {what}; only the first is used.")
 
-    samples = _deep_samples(image, kind, data, opener, notes)
-    image.load()
-    upright, exif, xmp = _orientation(image, notes)
+
+def profile_and_info(image: Image.Image, kind: str, xmp: bytes | None) -> tuple[bytes | None, PictureInfo]:
+    """The colour profile that a file came with, and what is known of it before its pixels are looked at."""
     profile = image.info.get("icc_profile")
-    profile = profile if isinstance(profile, bytes) and profile else None
     info = PictureInfo(dpi=clean_dpi(image.info.get("dpi")), format=kind, xmp=xmp)
+    return (profile if isinstance(profile, bytes) and profile else None), info
 
-    if samples is not None:
-        samples = _with_key(samples, image.info.get("transparency"))
-        if upright is not None:
-            samples = _turn(samples, upright)
-        rgb, alpha, info, converted = _from_deep(samples, profile, info, notes)
-    else:
-        turned = image if upright is None else image.transpose(_TURNS[upright])
-        rgb, alpha, info, converted = _from_pillow(turned, profile, info, notes)
 
+def with_exif(info: PictureInfo, exif: Image.Exif | None, converted: bool, notes: list[str]) -> PictureInfo:
+    """``info`` with the EXIF block and all notes."""
     if exif is not None:
         try:
             info = replace(info, exif=clean_exif(exif, converted=converted))
         except Exception:  # EXIF is written by every camera in its own way; the pixels matter more
             notes.append("Its EXIF data is damaged and was left out.")
-    return Decoded(np.ascontiguousarray(rgb), alpha, replace(info, notes=tuple(notes)))
+    return replace(info, notes=tuple(notes))
 
 
 def _frames(image: Image.Image, kind: str) -> int:
@@ -160,20 +191,20 @@ def _frames(image: Image.Image, kind: str) -> int:
         return 1
 
 
-def _orientation(image: Image.Image, notes: list[str]) -> tuple[int | None, Image.Exif | None, bytes | None]:
+def orientation(image: Image.Image, notes: list[str]) -> tuple[int | None, Image.Exif | None, bytes | None]:
     """Which turn the loaded pixels still need (None: none), the EXIF block and the XMP packet."""
     xmp = clean_xmp(image.info.get("xmp") or image.info.get("XML:com.adobe.xmp"))
     try:
         exif = image.getexif()
         # Pillow's TIFF reader has turned the pixels and dropped the tag when it loaded them.
-        turn = exif.get(0x0112, 1)
-        return (turn if turn in _TURNS else None), (exif if len(exif) else None), xmp
+        tag = exif.get(0x0112, 1)
+        return (tag if tag in TURNS else None), (exif if len(exif) else None), xmp
     except Exception:
         notes.append("Its EXIF data is damaged and was left out.")
         return None, None, xmp
 
 
-def _turn(samples: NDArray[np.uint16], orientation: int) -> NDArray[np.uint16]:
+def turn(samples: NDArray[np.uint16], orientation: int) -> NDArray[np.uint16]:
     """Array [H,W,C] with the EXIF orientation (2 to 8) undone."""
     if orientation >= 5:
         samples = samples.swapaxes(0, 1)  # orientation 5; 6, 7 and 8 are mirrors of it
@@ -189,10 +220,7 @@ def _deep_samples(
 ) -> NDArray[np.uint16] | None:
     """uint16 [H,W,1..4] if the picture has 16 bits a channel and they can be had, else None."""
     if image.mode.startswith("I;16"):
-        samples = np.array(image, dtype=np.uint16)[..., None]
-        if kind == "TIFF" and getattr(image, "tag_v2", {}).get(262) == 0:  # 0 means white here
-            samples = 65535 - samples
-        return samples
+        return sixteen_bit_grey(image, white_is_zero(image, kind))
     if opener is None or not isinstance(image, ImageFile.ImageFile):
         return None
     if kind == "PNG":
@@ -202,13 +230,29 @@ def _deep_samples(
         rawmode = deep.deep_tiff_rawmode(image)
         if rawmode is not None:
             return deep.read_deep_tiff(image, opener, rawmode)
-        bits = getattr(image, "tag_v2", {}).get(258, (8,))
-        if image.mode in ("RGB", "RGBA", "CMYK") and max(bits) > 8:
-            notes.append(f"Stored with {max(bits)} bits a channel, of which 8 are read.")
+        note_lost_bits(image, notes)
     return None
 
 
-def _with_key(samples: NDArray[np.uint16], key: object) -> NDArray[np.uint16]:
+def sixteen_bit_grey(image: Image.Image, inverted: bool) -> NDArray[np.uint16]:
+    """uint16 [H,W,1] of an image that Pillow holds with 16 bits."""
+    samples = np.array(image, dtype=np.uint16)[..., None]
+    return 65535 - samples if inverted else samples
+
+
+def white_is_zero(image: Image.Image, kind: str) -> bool:
+    """Whether 0 means white in the samples as Pillow gives them."""
+    return kind == "TIFF" and getattr(image, "tag_v2", {}).get(262) == 0
+
+
+def note_lost_bits(image: Image.Image, notes: list[str]) -> None:
+    """Say so where a TIFF has more bits than are read."""
+    bits = getattr(image, "tag_v2", {}).get(258, (8,))
+    if image.mode in ("RGB", "RGBA", "CMYK") and max(bits) > 8:
+        notes.append(f"Stored with {max(bits)} bits a channel, of which 8 are read.")
+
+
+def with_key(samples: NDArray[np.uint16], key: object) -> NDArray[np.uint16]:
     """Samples with an alpha channel where the file names one colour (an int or three) as transparent."""
     if samples.shape[2] not in (1, 3) or not isinstance(key, int | tuple):
         return samples
@@ -220,28 +264,29 @@ def _with_key(samples: NDArray[np.uint16], key: object) -> NDArray[np.uint16]:
 _Parts = tuple[NDArray[np.float32], NDArray[np.float32] | None, PictureInfo, bool]
 
 
-def _from_deep(samples: NDArray[np.uint16], profile: bytes | None, info: PictureInfo, notes: list[str]) -> _Parts:
+def from_deep(samples: NDArray[np.uint16], profile: bytes | None, info: PictureInfo, notes: list[str]) -> _Parts:
+    """The same from samples of 16 bits, [H,W,1..4]."""
     channels = samples.shape[2]
     colour, alpha = samples, None
     if channels in (2, 4):
-        colour, alpha = samples[..., :-1], _unit(samples[..., -1])
+        colour, alpha = samples[..., :-1], unit(samples[..., -1])
     grey = channels <= 2
     info = replace(info, depth=16, grey=grey)
     if profile is not None:
         try:
             mode = "L" if grey else "RGB"
             if icc.is_srgb(profile, mode):
-                return _rgb(_unit(colour)), alpha, replace(info, icc=_kept(profile, mode)), False
+                return _rgb(unit(colour)), alpha, replace(info, icc=_kept(profile, mode)), False
             rgb = icc.to_srgb_deep(colour, profile)
             if rgb is None:
                 eight = ((colour.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-                rgb = _unit(np.asarray(icc.to_srgb(Image.fromarray(eight[..., 0] if grey else eight), profile)))
+                rgb = unit(np.asarray(icc.to_srgb(Image.fromarray(eight[..., 0] if grey else eight), profile)))
                 info = replace(info, depth=8)
                 notes.append("Its colour profile is made of tables: 16 bits were converted to sRGB at 8.")
             return rgb, alpha, replace(info, icc=icc.srgb_profile()), True
         except icc.ProfileError as error:
             notes.append(f"Its colour profile is {error} and was ignored.")
-    return _rgb(_unit(colour)), alpha, info, False
+    return _rgb(unit(colour)), alpha, info, False
 
 
 def _rgb(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -253,14 +298,30 @@ def _kept(profile: bytes, mode: str) -> bytes:
     return profile if mode == "RGB" else icc.srgb_profile()
 
 
-def _from_pillow(image: Image.Image, profile: bytes | None, info: PictureInfo, notes: list[str]) -> _Parts:
+def from_pillow(
+    image: Image.Image,
+    profile: bytes | None,
+    info: PictureInfo,
+    notes: list[str],
+    ends: tuple[float, float] | None = None,
+) -> _Parts:
+    """Pixels of an image, or of a part of one.
+
+    Args:
+        image: loaded and upright.
+        profile: its colour profile.
+        info: what is known of it; depth, grey and icc are added.
+        notes: sentences are added.
+        ends: least and greatest value of the whole, where the image is a part of one of mode I or F.
+    """
     mode = image.mode
     if mode in ("I", "F"):
-        return (*_stretched(image, notes), replace(info, grey=True), False)
+        values = np.asarray(image).astype(np.float64)
+        return _stretched(values, ends or limits(values), mode, notes), None, replace(info, grey=True), False
     alpha = None
     if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         straight = (image.convert("LA") if mode == "La" else image).convert("RGBA")
-        alpha = _unit(np.asarray(straight.getchannel("A")))
+        alpha = unit(np.asarray(straight.getchannel("A")))
         image = straight.getchannel("R") if mode in ("LA", "La", "L", "1") else straight.convert("RGB")
     grey = image.mode in ("1", "L")
     info = replace(info, grey=grey)
@@ -270,38 +331,45 @@ def _from_pillow(image: Image.Image, profile: bytes | None, info: PictureInfo, n
         image = image.convert("RGB")
 
     if image.mode == "LAB":
-        return _unit(np.asarray(icc.lab_to_srgb(image))), alpha, replace(info, icc=icc.srgb_profile()), True
+        return unit(np.asarray(icc.lab_to_srgb(image))), alpha, replace(info, icc=icc.srgb_profile()), True
     if profile is not None:
         try:
             if icc.is_srgb(profile, image.mode):
-                rgb = _unit(np.asarray(image.convert("RGB")))
+                rgb = unit(np.asarray(image.convert("RGB")))
                 return rgb, alpha, replace(info, icc=_kept(profile, image.mode)), False
-            rgb = _unit(np.asarray(icc.to_srgb(image, profile)))
+            rgb = unit(np.asarray(icc.to_srgb(image, profile)))
             return rgb, alpha, replace(info, icc=icc.srgb_profile()), True
         except icc.ProfileError as error:
             notes.append(f"Its colour profile is {error} and was ignored.")
     if image.mode == "CMYK":
         notes.append("CMYK without a usable colour profile: the colours are approximate.")
-    return _unit(np.asarray(image.convert("RGB"))), alpha, info, False
+    return unit(np.asarray(image.convert("RGB"))), alpha, info, False
 
 
-def _stretched(image: Image.Image, notes: list[str]) -> tuple[NDArray[np.float32], None]:
-    """Grey of 32-bit integers or floats, whose white nobody wrote down."""
-    values = np.asarray(image).astype(np.float64)
-    if not np.isfinite(values).all():
-        raise PictureError("The picture holds values that are no numbers: convert it to 8 or 16 bits first.")
+def limits(values: NDArray[Any]) -> tuple[float, float]:
+    """Least and greatest value; PictureError where some are no numbers."""
     low, high = float(values.min()), float(values.max())
-    if image.mode == "I" and low >= 0 and high <= 65535:
+    if not np.isfinite(high - low):
+        raise PictureError("The picture holds values that are no numbers: convert it to 8 or 16 bits first.")
+    return low, high
+
+
+def _stretched(
+    values: NDArray[np.float64], ends: tuple[float, float], mode: str, notes: list[str]
+) -> NDArray[np.float32]:
+    """Grey of 32-bit integers (mode I) or floats (mode F), whose white nobody wrote down."""
+    low, high = ends
+    if mode == "I" and low >= 0 and high <= 65535:
         low, high = 0.0, 65535.0
-    elif image.mode == "F" and low >= 0 and high <= 1:
+    elif mode == "F" and low >= 0 and high <= 1:
         low, high = 0.0, 1.0
     else:
         notes.append(f"Its values run from {low:g} to {high:g}; they were stretched from black to white.")
     grey = (values - low) / max(high - low, 1e-30)
-    return np.repeat(grey.astype(np.float32)[..., None], 3, axis=2), None
+    return np.repeat(grey.astype(np.float32)[..., None], 3, axis=2)
 
 
-def _unit(values: NDArray[Any]) -> NDArray[np.float32]:
+def unit(values: NDArray[Any]) -> NDArray[np.float32]:
     """uint8 or uint16 samples as float32 in 0..1."""
     # Multiplying by 1/255 is twice as fast as dividing, but off by one last bit for some values.
     levels = np.float32(65535 if values.dtype == np.uint16 else 255)

@@ -11,7 +11,8 @@ from __future__ import annotations
 import struct
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def read_deep_png(image: ImageFile.ImageFile, opener: Opener, kind: int) -> U16:
     """
     if kind == 4:
         # Grey and alpha take four bytes a pixel, as 8-bit RGBA does: read as that, the bytes are the samples.
-        return np.array(_load_as(image, "RGBA", "RGBA")).view(">u2").astype(np.uint16)
+        return np.array(load_as(image, "RGBA", "RGBA")).view(">u2").astype(np.uint16)
     mode = "RGB" if kind == 2 else "RGBA"
     return _halves(image, opener, mode, f"{mode};16B")
 
@@ -66,28 +67,44 @@ def read_deep_tiff(image: ImageFile.ImageFile, opener: Opener, rawmode: str) -> 
     Returns:
         uint16 [H,W,3] or [H,W,4]; alpha straight, also where the file stores it premultiplied.
     """
-    pixel = rawmode.partition(";")[0]
-    mode = "RGB" if pixel in ("RGB", "RGBX") else "RGBA"
+    samples = _halves(image, opener, *tiff_modes(rawmode))
+    return unmultiplied(samples) if rawmode.startswith("RGBa") else samples
+
+
+def tiff_modes(rawmode: str) -> tuple[str, str]:
+    """The mode and the unpacker to read a 16-bit TIFF with."""
+    mode = "RGB" if rawmode.partition(";")[0] in ("RGB", "RGBX") else "RGBA"
     # RGBa is read as if it were RGBA: Pillow would divide by alpha at 8 bits.
-    samples = _halves(image, opener, mode, rawmode.replace("RGBa", "RGBA"))
-    if pixel == "RGBa":
-        alpha = np.maximum(samples[..., 3:].astype(np.uint32), 1)
-        straight = (samples[..., :3].astype(np.uint32) * 65535 + alpha // 2) // alpha
-        samples[..., :3] = np.minimum(straight, 65535).astype(np.uint16)
+    return mode, rawmode.replace("RGBa", "RGBA")
+
+
+def unmultiplied(samples: U16) -> U16:
+    """uint16 [H,W,4] with colours that were multiplied by alpha made straight; changed in place."""
+    alpha = np.maximum(samples[..., 3:].astype(np.uint32), 1)
+    straight = (samples[..., :3].astype(np.uint32) * 65535 + alpha // 2) // alpha
+    samples[..., :3] = np.minimum(straight, 65535).astype(np.uint16)
     return samples
 
 
 def _halves(image: ImageFile.ImageFile, opener: Opener, mode: str, rawmode: str) -> U16:
-    base, end = rawmode[:-1], rawmode[-1]
-    first = np.asarray(_load_as(image, mode, rawmode)).astype(np.uint16)
-    second = np.asarray(_load_as(opener(), mode, base + _SWAPPED[end])).astype(np.uint16)
-    # With its own byte order Pillow picks the high byte of each sample, with the swapped one the low byte.
-    first <<= 8
-    first |= second
-    return first
+    first = np.asarray(load_as(image, mode, rawmode))
+    return joined(first, np.asarray(load_as(opener(), mode, swapped(rawmode))))
 
 
-def _load_as(image: ImageFile.ImageFile, mode: str, rawmode: str) -> Image.Image:
+def swapped(rawmode: str) -> str:
+    """The unpacker that picks the low byte of each sample: with its own byte order Pillow picks the high one."""
+    return rawmode[:-1] + _SWAPPED[rawmode[-1]]
+
+
+def joined(high: NDArray[np.uint8], low: NDArray[np.uint8]) -> U16:
+    """Samples of 16 bits from their bytes."""
+    samples = high.astype(np.uint16)
+    samples <<= 8
+    samples |= low
+    return samples
+
+
+def load_as(image: ImageFile.ImageFile, mode: str, rawmode: str) -> ImageFile.ImageFile:
     """Load an opened file with another unpacker than the one Pillow chose."""
     image._mode = mode
     image.tile = [
@@ -107,48 +124,83 @@ def write_deep_png(
         samples: uint16 [H,W,3] or [H,W,4].
         exif: a TIFF-shaped EXIF block without the leading ``Exif\\0\\0``.
     """
-    height, width, channels = samples.shape
-    header = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
-    chunks = [_chunk(b"IHDR", header)]
+    head = png_head(samples.shape, 16, exif=exif, xmp=xmp, icc=icc, dpi=dpi)
+    return b"".join([head, png_chunk(b"IDAT", b"".join(deflate_png([samples]))), png_chunk(b"IEND", b"")])
+
+
+def png_head(
+    shape: tuple[int, ...],
+    depth: int,
+    *,
+    exif: bytes | None,
+    xmp: bytes | None,
+    icc: bytes | None,
+    dpi: tuple[float, float] | None,
+    text: tuple[tuple[str, str], ...] = (),
+) -> bytes:
+    """A PNG file up to its pixels.
+
+    Args:
+        shape: H, W and C of the pixels, C 1, 3 or 4.
+        depth: bits a channel, 8 or 16.
+        exif: as :func:`write_deep_png` takes it.
+        text: keyword and text of further chunks.
+    """
+    height, width, channels = shape
+    header = struct.pack(">IIBBBBB", width, height, depth, {1: 0, 3: 2, 4: 6}[channels], 0, 0, 0)
+    chunks = [png_chunk(b"IHDR", header)]
     if icc is not None:
-        chunks.append(_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc)))
+        chunks.append(png_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc)))
     if dpi is not None:
         across, down = (round(value / 0.0254) for value in dpi)
-        chunks.append(_chunk(b"pHYs", struct.pack(">IIB", across, down, 1)))
+        chunks.append(png_chunk(b"pHYs", struct.pack(">IIB", across, down, 1)))
+    for keyword, words in text:
+        chunks.append(png_chunk(b"iTXt", keyword.encode("latin-1") + b"\0\0\0\0\0" + words.encode()))
     if xmp is not None:
-        chunks.append(_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp))
+        chunks.append(png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp))
     if exif is not None:
-        chunks.append(_chunk(b"eXIf", exif))
-    chunks.append(_chunk(b"IDAT", _deflate_png(samples)))
-    return b"".join([b"\x89PNG\r\n\x1a\n", *chunks, _chunk(b"IEND", b"")])
+        chunks.append(png_chunk(b"eXIf", exif))
+    return b"".join([b"\x89PNG\r\n\x1a\n", *chunks])
 
 
-def _chunk(name: bytes, data: bytes) -> bytes:
+def png_chunk(name: bytes, data: bytes) -> bytes:
+    """One chunk of a PNG: length, name, data and check sum."""
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(name)))
 
 
-def _deflate_png(samples: U16) -> bytes:
+def deflate_png(pictures: Iterable[NDArray[Any]]) -> Iterator[bytes]:
     """Filtered and compressed rows. Every row but the first is predicted from its upper left neighbourhood (Paeth):
-    nearly as small on photographs as choosing a filter for each row, at a fraction of the work."""
-    height, width, channels = samples.shape
-    step = 2 * channels
+    nearly as small on photographs as choosing a filter for each row, at a fraction of the work.
+
+    Args:
+        pictures: uint8 or uint16 [h,W,C], one below the other.
+
+    Yields:
+        What belongs into the IDAT chunks, however it is divided among them.
+    """
     packer = zlib.compressobj(6, zlib.DEFLATED, 15, 9, zlib.Z_FILTERED)
-    parts = []
-    rows = max(1, (1 << 19) // (width * step))
-    above_last = np.zeros((1, width * step), dtype=np.uint8)  # the row above the band; zeros above the picture
-    for top in range(0, height, rows):
-        band = samples[top : top + rows].astype(">u2").view(np.uint8).reshape(-1, width * step)
-        above = np.concatenate([above_last, band[:-1]])
-        left, corner = np.zeros_like(band), np.zeros_like(band)
-        left[:, step:], corner[:, step:] = band[:, :-step], above[:, :-step]
-        a, b, c = left.astype(np.int16), above.astype(np.int16), corner.astype(np.int16)
-        to_a, to_b, to_c = np.abs(b - c), np.abs(a - c), np.abs(a + b - 2 * c)
-        best = np.where((to_a <= to_b) & (to_a <= to_c), left, np.where(to_b <= to_c, above, corner))
-        lines = np.empty((len(band), 1 + width * step), dtype=np.uint8)
-        lines[:, 0], lines[:, 1:] = 4, band - best  # bytes wrap, as PNG wants
-        parts.append(packer.compress(lines.tobytes()))
-        above_last = band[-1:]
-    return b"".join([*parts, packer.flush()])
+    above_last: NDArray[np.uint8] | None = None  # the row above the band; zeros above the picture
+    for samples in pictures:
+        height, width, channels = samples.shape
+        depth = samples.dtype.itemsize
+        step = depth * channels
+        rows = max(1, (1 << 19) // (width * step))
+        if above_last is None:
+            above_last = np.zeros((1, width * step), dtype=np.uint8)
+        for top in range(0, height, rows):
+            band = np.ascontiguousarray(samples[top : top + rows], f">u{depth}").view(np.uint8)
+            band = band.reshape(-1, width * step)
+            above = np.concatenate([above_last, band[:-1]])
+            left, corner = np.zeros_like(band), np.zeros_like(band)
+            left[:, step:], corner[:, step:] = band[:, :-step], above[:, :-step]
+            a, b, c = left.astype(np.int16), above.astype(np.int16), corner.astype(np.int16)
+            to_a, to_b, to_c = np.abs(b - c), np.abs(a - c), np.abs(a + b - 2 * c)
+            best = np.where((to_a <= to_b) & (to_a <= to_c), left, np.where(to_b <= to_c, above, corner))
+            lines = np.empty((len(band), 1 + width * step), dtype=np.uint8)
+            lines[:, 0], lines[:, 1:] = 4, band - best  # bytes wrap, as PNG wants
+            yield packer.compress(lines.tobytes())
+            above_last = band[-1:].copy()
+    yield packer.flush()
 
 
 def write_tiff(
@@ -167,22 +219,55 @@ def write_tiff(
         samples: uint8 or uint16, [H,W,3] or [H,W,4] (straight alpha).
         exif: tags to keep beside the ones that describe the pixels; they are added to it.
     """
+    height = samples.shape[0]
+    rows = tiff_rows(samples.shape, samples.dtype.itemsize)
+    strips = [tiff_strip(samples[top : top + rows]) for top in range(0, height, rows)]
+    sizes = [len(strip) for strip in strips]
+    head = tiff_head(samples.shape, samples.dtype.itemsize, sizes, exif=exif, xmp=xmp, icc=icc, dpi=dpi)
+    return b"".join([head, *strips])
+
+
+def tiff_rows(shape: tuple[int, ...], depth: int) -> int:
+    """How many rows a strip of our TIFF files has: about 256 kB before compression. ``depth`` is in bytes a channel."""
+    return max(1, (1 << 18) // (shape[1] * shape[2] * depth))
+
+
+def tiff_strip(samples: NDArray[Any]) -> bytes:
+    """One strip, uint8 or uint16 [h,W,C]: each sample less the one before it, deflated."""
+    band = samples.copy()
+    band[:, 1:] -= samples[:, :-1]  # wraps, as TIFF's predictor 2 wants
+    return zlib.compress(band.astype(f"<u{band.dtype.itemsize}").tobytes(), 6)
+
+
+def tiff_head(
+    shape: tuple[int, ...],
+    depth: int,
+    sizes: Sequence[int],
+    *,
+    exif: Image.Exif | None,
+    xmp: bytes | None,
+    icc: bytes | None,
+    dpi: tuple[float, float] | None,
+    big: bool = False,
+) -> bytes:
+    """A TIFF file up to its strips, which follow one after the other. Its length does not depend on their sizes.
+
+    Args:
+        shape: H, W and C of the pixels.
+        depth: bytes a channel.
+        sizes: of the strips, in bytes.
+        exif: tags to keep beside the ones that describe the pixels; they are added to it.
+        big: BigTIFF, whose offsets have 64 bits; for files of 4 GiB and more.
+    """
     from PIL import Image
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-    height, width, channels = samples.shape
-    depth = samples.dtype.itemsize
-    rows = max(1, (1 << 18) // (width * channels * depth))
-    strips = []
-    for top in range(0, height, rows):
-        band = samples[top : top + rows].copy()
-        band[:, 1:] -= samples[top : top + rows, :-1]  # wraps, as TIFF's predictor 2 wants
-        strips.append(zlib.compress(band.astype(f"<u{depth}").tobytes(), 6))
+    height, width, channels = shape
     tags = Image.Exif() if exif is None else exif
     tags.endian = "<"
     tags[256], tags[257], tags[258] = width, height, (8 * depth,) * channels
-    tags[259], tags[262], tags[277], tags[278], tags[284], tags[317] = 8, 2, channels, rows, 1, 2
-    tags[279] = tuple(len(strip) for strip in strips)
+    tags[259], tags[262], tags[277], tags[278] = 8, 2, channels, tiff_rows(shape, depth)
+    tags[284], tags[317] = 1, 2
     if channels == 4:
         tags[338] = 2
     if dpi is not None:
@@ -191,11 +276,13 @@ def write_tiff(
         tags[700] = xmp
     if icc is not None:
         tags[34675] = icc
-    directory = ImageFileDirectory_v2(b"II*\0\x08\0\0\0")
+    start = b"II+\0\x08\0\0\0\x10\0\0\0\0\0\0\0" if big else b"II*\0\x08\0\0\0"
+    directory = ImageFileDirectory_v2(start)
     for tag, value in tags.items():
         directory[tag] = value
+    directory[279] = tuple(sizes)
     # Pillow counts strip offsets from the end of the directory when it writes one.
-    directory[273] = tuple(int(offset) for offset in np.cumsum([0, *(len(strip) for strip in strips[:-1])]))
+    directory[273] = tuple(accumulate(sizes[:-1], initial=0))
     for tag in (273, 279):
-        directory.tagtype[tag] = 4  # long: Pillow would choose short for a small first strip
-    return b"".join([b"II*\0\x08\0\0\0", directory.tobytes(8), *strips])
+        directory.tagtype[tag] = 16 if big else 4  # long: Pillow would choose short for a small first strip
+    return start + directory.tobytes(len(start))

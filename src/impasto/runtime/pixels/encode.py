@@ -44,6 +44,18 @@ def losses(kind: str, alpha: F32 | None, info: PictureInfo) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def check_encodable(kind: str, width: int, height: int, quality: int | None) -> None:
+    """Refuse what a format cannot hold, or a quality that does not exist, with a PictureError."""
+    if quality is not None and not (isinstance(quality, int) and 1 <= quality <= 100):
+        raise PictureError(f"Quality {quality} does not exist: give a whole number from 1 to 100.")
+    longest = _LONGEST.get(kind)
+    if longest is not None and max(width, height) > longest:
+        raise PictureError(
+            f"{_title(kind)} holds at most {longest} pixels a side and the picture is {width}x{height}: "
+            "write PNG or TIFF, or make it smaller."
+        )
+
+
 def encode(rgb: F32, alpha: F32 | None, info: PictureInfo, kind: str, *, strip: bool, quality: int | None) -> bytes:
     """The bytes of a picture file.
 
@@ -59,14 +71,7 @@ def encode(rgb: F32, alpha: F32 | None, info: PictureInfo, kind: str, *, strip: 
         PictureError: too large for the format, a quality that does not exist, or the encoder fails.
     """
     height, width = rgb.shape[:2]
-    if quality is not None and not (isinstance(quality, int) and 1 <= quality <= 100):
-        raise PictureError(f"Quality {quality} does not exist: give a whole number from 1 to 100.")
-    longest = _LONGEST.get(kind)
-    if longest is not None and max(width, height) > longest:
-        raise PictureError(
-            f"{_title(kind)} holds at most {longest} pixels a side and the picture is {width}x{height}: "
-            "write PNG or TIFF, or make it smaller."
-        )
+    check_encodable(kind, width, height, quality)
     exif = None if strip else exif_for(info, (width, height))
     xmp = None if strip else info.xmp
     dpi = None if strip else info.dpi
@@ -84,12 +89,7 @@ def encode(rgb: F32, alpha: F32 | None, info: PictureInfo, kind: str, *, strip: 
         if kind == "PNG" and info.grey and info.icc is None and alpha is None and (samples == samples[..., :1]).all():
             samples = samples[..., 0]  # a grey picture that is still grey stays a grey file
         image = Image.fromarray(samples)
-        text = () if strip else info.text
-        options = _options(kind, quality, xmp=xmp, exif=None if exif is None else exif.tobytes(), text=text)
-        if info.icc is not None:
-            options["icc_profile"] = info.icc
-        if dpi is not None and kind in ("JPEG", "PNG"):
-            options["dpi"] = dpi
+        options = save_options(kind, info, quality, strip=strip, exif=exif)
         import_module(f"PIL.{_PLUGINS[kind]}")  # registers it: Pillow would load every plugin it has
         out = BytesIO()
         image.save(out, format=kind, **options)
@@ -100,6 +100,19 @@ def encode(rgb: F32, alpha: F32 | None, info: PictureInfo, kind: str, *, strip: 
         ) from error
     except MemoryError as error:
         raise PictureError(f"The picture ({width}x{height}) does not fit into memory: make it smaller.") from error
+
+
+def save_options(
+    kind: str, info: PictureInfo, quality: int | None, *, strip: bool, exif: Image.Exif | None
+) -> dict[str, Any]:
+    """What Pillow is told when it writes a format: quality, profile and metadata."""
+    xmp, text = (None, ()) if strip else (info.xmp, info.text)
+    options = _options(kind, quality, xmp=xmp, exif=None if exif is None else exif.tobytes(), text=text)
+    if info.icc is not None:
+        options["icc_profile"] = info.icc
+    if info.dpi is not None and not strip and kind in ("JPEG", "PNG"):
+        options["dpi"] = info.dpi
+    return options
 
 
 def _options(
