@@ -1,0 +1,1 @@
+"""Videos: frames in, painted frames out. See :func:`impasto.runtime.video.clip.stylize_clip`."""
