@@ -54,11 +54,11 @@ class Sheet:
     """A picture in memory."""
 
     def __init__(self, rgb: F32, alpha: F32 | None = None) -> None:
-        self._rgb, self._alpha = rgb, alpha
+        self.pixels, self._alpha = rgb, alpha
         self.height, self.width = rgb.shape[:2]
 
     def rgb(self, area: Area) -> F32:
-        return self._rgb[area.top : area.bottom, area.left : area.right]
+        return self.pixels[area.top : area.bottom, area.left : area.right]
 
     def alpha(self, area: Area) -> F32 | None:
         return None if self._alpha is None else self._alpha[area.top : area.bottom, area.left : area.right]

@@ -62,6 +62,7 @@ class Engine:
         threads: CPU threads in use.
         device: where it runs, in words, such as ``"onnxruntime on CPU, 2 threads"``.
         notes: what did not go as asked, a sentence each, such as a GPU that could not be used.
+        ran: it has run, and keeps the memory that it took.
         inputs, outputs: names, in the graph's order.
 
     Raises:
@@ -90,7 +91,7 @@ class Engine:
             if engine == "onnxruntime"
             else _OpenVino(model, self.threads, exact)
         )
-        self.device, self.notes = self._backend.device, self._backend.notes
+        self.device, self.notes, self.ran = self._backend.device, self._backend.notes, False
         self.inputs, self.outputs = self._backend.inputs, self._backend.outputs
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -116,6 +117,7 @@ class Engine:
                 f"The graph takes {', '.join(self.inputs)} and was given {', '.join(feeds) or 'nothing'}."
             )
         ready = {name: np.ascontiguousarray(value, np.float32) for name, value in feeds.items()}
+        self.ran = True
         with ExitStack() as block:
             try:
                 values = block.enter_context(self._backend.run(ready))

@@ -7,6 +7,7 @@ through ``photo_stats``, which come from a first pass over all of it, and the gr
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,6 +130,7 @@ def paint_parts(
     *,
     limit: int,
     reserve: int = 0,
+    even: Callable[[str, F32], F32] | None = None,
     progress: OnProgress = silent,
 ) -> TilePlan:
     """Paint a picture window by window.
@@ -141,6 +143,7 @@ def paint_parts(
         finish: what is done with the painted pixels.
         limit: bytes that this process may hold.
         reserve: bytes of those that the caller will need.
+        even: as ``StyleModel.paint`` takes it.
         progress: told of each window.
 
     Returns:
@@ -156,7 +159,8 @@ def paint_parts(
     for tensor in spec.inputs:
         if tensor.name == "photo_stats":
             as_stats = as_rgb_stats if tensor.shape[1] == _COLORS else as_color_stats
-            feeds["photo_stats"] = as_stats(*moments_of(photo))[None]
+            stats = as_stats(*moments_of(photo))
+            feeds["photo_stats"] = (stats if even is None else even("photo_stats", stats))[None]
     cost = max(PIXEL_COST[name], pixel_cost(engine, spec, photo, feeds))
     # Grain comes in cells, so windows begin between two.
     grainy = any(tensor.name == "grain" for tensor in spec.inputs)
