@@ -258,8 +258,8 @@ def test_engine_threads_and_memory_reach_the_library(
         return loaded
 
     monkeypatch.setattr(StyleModel, "load", classmethod(load))
-    assert stylize("wide.png", "--engine", "onnxruntime", "--threads", "1") == 0
-    assert seen == {"name": str(style_bundle), "engine": "onnxruntime", "threads": 1}
+    assert stylize("wide.png", "--engine", "onnxruntime", "--threads", "1", "--precision", "auto") == 0
+    assert seen == {"name": str(style_bundle), "engine": "onnxruntime", "threads": 1, "precision": "auto"}
 
 
 def test_openvino_paints_the_same(stylize: Stylize) -> None:

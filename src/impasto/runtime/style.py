@@ -28,6 +28,7 @@ from impasto.runtime.grain import grain
 from impasto.runtime.picture import Picture, color_stats, resize_plane, rgb_stats
 from impasto.runtime.picture import keep_colors as with_photo_colors
 from impasto.runtime.planes import to_pixels, to_planes
+from impasto.runtime.precision import Precision, painter_role
 
 Code = NDArray[np.float32]
 # A name, a picture file or a code file; a picture; a code.
@@ -53,7 +54,7 @@ class StyleModel:
     loads none. It may be used from several threads at once.
     """
 
-    def __init__(self, bundle: Bundle, *, engine: EngineName, threads: int | None) -> None:
+    def __init__(self, bundle: Bundle, *, engine: EngineName, threads: int | None, precision: Precision) -> None:
         manifest = bundle.manifest
         if manifest.kind != "style" or manifest.code_size is None or manifest.code_size < _COLORS:
             raise BundleError(f"{bundle.path} does not describe a style model with its code size: choose another file.")
@@ -64,6 +65,7 @@ class StyleModel:
             raise BundleError(f"{bundle.path} names styles and has no {STYLES}: export the model again.")
         self.bundle, self.code_size = bundle, manifest.code_size
         self._engine_name, self._threads = engine, threads
+        self._graphs = {"painter": painter_role(bundle, precision)}
         self._engines: dict[str, Engine] = {}
         self._lock = Lock()
 
@@ -74,18 +76,21 @@ class StyleModel:
         *,
         engine: EngineName = "onnxruntime",
         threads: int | None = None,
+        precision: Precision = "fp32",
     ) -> StyleModel:
         """Open and verify a model file.
 
         Args:
             name_or_path: the name of a bundled model, or a file.
             engine, threads: see :class:`impasto.runtime.engine.Engine`.
+            precision: what the painter computes in: ``"fp32"``, ``"int8"`` (faster, nearly the same picture), or
+                ``"auto"``: int8 where the model has it.
 
         Raises:
-            BundleError: the file cannot be used.
-            UnknownName: there is no bundled model of that name.
+            BundleError: the file cannot be used, or has no painter in int8.
+            UnknownName: there is no bundled model of that name, or no such precision.
         """
-        return cls(Bundle.open(name_or_path, kind="style"), engine=engine, threads=threads)
+        return cls(Bundle.open(name_or_path, kind="style"), engine=engine, threads=threads, precision=precision)
 
     @cached_property
     def styles(self) -> dict[str, StyleInfo]:
@@ -264,7 +269,7 @@ class StyleModel:
     def _engine(self, role: str) -> Engine:
         with self._lock:
             if role not in self._engines:
-                _, graph = self.bundle.graph(role)
+                _, graph = self.bundle.graph(self._graphs.get(role, role))
                 self._engines[role] = Engine(
                     graph,
                     engine=self._engine_name,
@@ -301,6 +306,7 @@ def stylize(
     model: str | Path = DEFAULT_MODEL,
     engine: EngineName = "onnxruntime",
     threads: int | None = None,
+    precision: Precision = "fp32",
 ) -> Picture:
     """Paint a photo in one call. The model stays loaded, so that the next call is fast.
 
@@ -312,11 +318,12 @@ def stylize(
         size: long side of the result, in pixels; None: the photo's own size.
         model: the name of a bundled model, or a file.
         engine, threads: see :class:`impasto.runtime.engine.Engine`.
+        precision: see :meth:`StyleModel.load`.
 
     Raises:
         ImpastoError: see the subclasses.
     """
-    loaded = _kept_model(model, engine, threads)
+    loaded = _kept_model(model, engine, threads, precision)
     picture = photo if isinstance(photo, Picture) else Picture.open(photo)
     if size is not None:
         picture = picture.resized(size)
@@ -387,18 +394,19 @@ _models: OrderedDict[tuple[object, ...], StyleModel] = OrderedDict()
 _models_lock = Lock()
 
 
-def _kept_model(name_or_path: str | Path, engine: EngineName, threads: int | None) -> StyleModel:
+def _kept_model(name_or_path: str | Path, engine: EngineName, threads: int | None, precision: Precision) -> StyleModel:
     """The model, from memory if the same file was used not long ago."""
     path = find_bundle(name_or_path).absolute()
     try:
         stat = path.stat()
     except OSError:
-        return StyleModel.load(name_or_path, engine=engine, threads=threads)  # says what is wrong with it
+        # Says what is wrong with it.
+        return StyleModel.load(name_or_path, engine=engine, threads=threads, precision=precision)
     # A file that was replaced is another model.
-    key = (path, stat.st_mtime_ns, stat.st_size, engine, threads)
+    key = (path, stat.st_mtime_ns, stat.st_size, engine, threads, precision)
     with _models_lock:
         if key not in _models:
-            _models[key] = StyleModel.load(path, engine=engine, threads=threads)
+            _models[key] = StyleModel.load(path, engine=engine, threads=threads, precision=precision)
             while len(_models) > _KEPT_MODELS:
                 _models.popitem(last=False)
         _models.move_to_end(key)

@@ -48,6 +48,7 @@ VERBS: dict[str, Verb] = {
     "train": Verb("impasto.apps.cli.train", "train", "Train a model by a recipe."),
     "measure": Verb("impasto.apps.cli.measure", "app", "Measure what a generator draws."),
     "export": Verb("impasto.apps.cli.train", "export", "Write a trained model as a model file."),
+    "quantize": Verb("impasto.apps.cli.quantize", "quantize", "Add a painter in 8 bits to a style model."),
 }
 
 

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 from impasto.errors import ImpastoError
 from impasto.runtime.engine import ENGINES
+from impasto.runtime.precision import PRECISIONS
 from impasto.runtime.style import DEFAULT_MODEL, StyleModel
 
-_started: dict[tuple[str, str, int | None], StyleModel] = {}
+_started: dict[tuple[str, str, int | None, str], StyleModel] = {}
 
 
 def load_ahead(arguments: Sequence[str]) -> None:
@@ -24,20 +25,21 @@ def load_ahead(arguments: Sequence[str]) -> None:
     given = _options(arguments)
     model, threads = given.get("--model", DEFAULT_MODEL), given.get("--threads")
     engine = next((known for known in ENGINES if known == given.get("--engine", ENGINES[0])), None)
-    if engine is None or not (threads is None or threads.isdecimal()):
+    precision = next((known for known in PRECISIONS if known == given.get("--precision", PRECISIONS[0])), None)
+    if engine is None or precision is None or not (threads is None or threads.isdecimal()):
         return
     count = None if threads is None else int(threads)
     try:
-        loaded = StyleModel.load(model, engine=engine, threads=count)
+        loaded = StyleModel.load(model, engine=engine, threads=count, precision=precision)
     except ImpastoError:
         return
     loaded.warm()
-    _started[model, engine, count] = loaded
+    _started[model, engine, count, precision] = loaded
 
 
-def started(model: str, engine: str, threads: int | None) -> StyleModel | None:
+def started(model: str, engine: str, threads: int | None, precision: str = PRECISIONS[0]) -> StyleModel | None:
     """The model that was begun with exactly these settings, once; None if there is none."""
-    return _started.pop((model, engine, threads), None)
+    return _started.pop((model, engine, threads, precision), None)
 
 
 def _options(arguments: Sequence[str]) -> dict[str, str]:

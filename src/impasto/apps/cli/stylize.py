@@ -16,6 +16,7 @@ from impasto.apps.cli.painter import (
     MaxPixels,
     Model,
     Overwrite,
+    Precision,
     Strength,
     Threads,
     load_painter,
@@ -86,6 +87,7 @@ def stylize(
     model: Model = default_of(StyleModel.load, "name_or_path"),
     engine: Engine = default_of(StyleModel.load, "engine"),
     threads: Threads = default_of(StyleModel.load, "threads"),
+    precision: Precision = default_of(StyleModel.load, "precision"),
     max_pixels: MaxPixels = default_of(Picture.open, "max_pixels"),
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per picture, not its path.")] = False,
 ) -> None:
@@ -104,7 +106,7 @@ def stylize(
         kept=[one.style for one in wanted],
     )
     _refuse_streams(jobs, json)
-    painter = load_painter(model, engine=engine, threads=threads)
+    painter = load_painter(model, engine=engine, threads=threads, precision=precision)
     code = blend(painter, wanted)
 
     def paint(job: Job) -> dict[str, Any]:
