@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -93,6 +93,7 @@ def stylize_clip(
     strip: bool = False,
     overwrite: bool = False,
     max_pixels: int | None = DEFAULT_MAX_PIXELS,
+    max_memory: int | None = None,
     part_seconds: float = PART_SECONDS,
     on_progress: OnProgress = silent,
 ) -> Painted:
@@ -103,7 +104,7 @@ def stylize_clip(
 
     Args:
         source: a video file.
-        target: where, ending in one of ``reel.CONTAINERS``.
+        target: where, ending in one of ``kinds.CONTAINERS``.
         model: paints.
         styles: one style (anything that ``StyleModel.code`` takes), or several: the clip moves from the first to the
             last, evenly over its length.
@@ -115,6 +116,7 @@ def stylize_clip(
         strip: leave metadata out.
         overwrite: replace what is there, and parts of a call with other settings.
         max_pixels: refuse frames of more.
+        max_memory: see :meth:`StyleModel.paint`.
         part_seconds: see :data:`PART_SECONDS`.
         on_progress: called with the frames done, and ``fps`` in its numbers.
 
@@ -139,7 +141,7 @@ def stylize_clip(
     plan = {
         "impasto": impasto.__version__,
         "source": footage.mark,
-        "model": model.bundle.sha256,
+        "model": [model.bundle.sha256, model.graph, model.device.split(",")[0]],
         "codes": [hashlib.sha256(code.tobytes()).hexdigest() for code in codes],
         "painting": [strength, keep_colors, steady, start, end, part_seconds],
         "reel": reel.described(),
@@ -148,7 +150,8 @@ def stylize_clip(
     try:
         resumed = sum(len(part.times) for part in work.parts)
         began = time.perf_counter()
-        painter = _Painter(model, codes, footage, shown, strength, keep_colors, Steadier() if steady else None)
+        painting = {"strength": strength, "keep_colors": keep_colors, "max_memory": max_memory}
+        painter = _Painter(model, codes, painting, footage, shown, Steadier() if steady else None)
         damaged = _paint_parts(work, reel, painter, frame_size, part_seconds, on_progress)
         seconds = time.perf_counter() - began
         whole = work.folder / f"whole{output.suffix}"
@@ -198,14 +201,13 @@ class _Painter:
         self,
         model: StyleModel,
         codes: Sequence[Code],
+        painting: Mapping[str, Any],
         footage: Footage,
         shown: tuple[int, int],
-        strength: float,
-        keep_colors: bool,
         steadier: Steadier | None,
     ) -> None:
-        self._model, self._codes, self.footage, self.shown = model, codes, footage, shown
-        self._strength, self._keep_colors, self.steadier = strength, keep_colors, steadier
+        self._model, self._codes, self._painting = model, codes, painting
+        self.footage, self.shown, self.steadier = footage, shown, steadier
 
     def paint(self, shot: Shot) -> Any:
         """float32 [H,W,3]."""
@@ -215,13 +217,8 @@ class _Painter:
         rgb = shot.rgb
         if steadier is not None:
             rgb = steadier.look(rgb, float((shot.time - first) * self.footage.time_base))
-        painted = self._model.paint(
-            Picture(rgb),
-            code,
-            strength=self._strength,
-            keep_colors=self._keep_colors,
-            even=None if steadier is None else steadier.even,
-        ).rgb
+        even = None if steadier is None else steadier.even
+        painted = self._model.paint(Picture(rgb), code, even=even, **self._painting).rgb
         return painted if steadier is None else steadier.settle(painted)
 
 
@@ -240,6 +237,8 @@ def _paint_parts(
     if done and after >= last:
         return 0
     length = max(1, round(Fraction(part_seconds) / footage.time_base))
+    if done:
+        on_progress(Progress(done, max(total, done), "frames"))
     began = time.perf_counter()
     with Reader(footage, size=size, after=after) as reader:
         for shots in _in_parts(reader, first, last, length):

@@ -19,19 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from impasto.errors import PictureError
-from impasto.runtime.files import _missing, sniff
+from impasto.runtime.files import _missing
 
 F32 = NDArray[np.float32]
 
-CLIP_SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".3gp"}
-    | {".ogv", ".mxf", ".nut"}
-)
-"""Suffixes that a video usually has."""
-
 _DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,asf,flv,ogg,mxf,nut,ivf,h264,hevc,m4v,mpegvideo,obu"
 _DECLARED = ("mov", "matroska")  # containers that say at their beginning how long they are
-_HEAD = 64
 _SAMPLE = 1 << 20  # bytes at each end that, with the size, tell one file from another
 _UNSPECIFIED = 2
 _RGB_MATRIX = 0
@@ -55,22 +48,6 @@ def load_av() -> Any:
 def local(path: Path) -> str:
     """How FFmpeg is told that a name is a file: ``12:30.mp4`` would be an address otherwise."""
     return f"file:{path}"
-
-
-def is_clip(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is to be painted as a video: by its first bytes, or its suffix where they do not tell."""
-    place = Path(path)
-    try:
-        with place.open("rb") as file:
-            head = file.read(_HEAD)
-    except (OSError, ValueError):
-        head = b""
-    if sniff(head) is not None:
-        return False
-    still = head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"heim")
-    film = head[4:8] == b"ftyp" or head[:4] in (b"\x1a\x45\xdf\xa3", b"FLV\x01", b"OggS")
-    film = film or (head[:4] == b"RIFF" and head[8:12] == b"AVI ")
-    return (film and not still) or (place.suffix.lower() in CLIP_SUFFIXES and not place.is_dir())
 
 
 class Colors(NamedTuple):

@@ -21,11 +21,9 @@ from numpy.typing import NDArray
 
 from impasto.errors import PictureError, UnknownName
 from impasto.runtime.video.footage import SCALING, Colors, Footage, load_av
+from impasto.runtime.video.kinds import CONTAINERS
 
 F32 = NDArray[np.float32]
-
-CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
-"""Suffixes of videos that can be written, and what FFmpeg calls the container."""
 
 
 @dataclass(frozen=True, slots=True)

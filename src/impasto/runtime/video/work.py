@@ -30,6 +30,11 @@ State = dict[str, NDArray[Any]]
 _BLOCK = 1 << 20
 
 
+def parts_folder(target: Path) -> Path:
+    """Where the finished parts of an output lie."""
+    return target.with_name(f".{target.name}.parts")
+
+
 class Work:
     """The folder of one output, held until :meth:`close`.
 
@@ -49,7 +54,7 @@ class Work:
     """
 
     def __init__(self, target: Path, plan: Mapping[str, Any], *, fresh: bool) -> None:
-        self.folder = target.with_name(f".{target.name}.parts")
+        self.folder = parts_folder(target)
         self.parts: list[Part] = []
         self.state: State = {}
         self._lock: Any = None
