@@ -254,8 +254,6 @@ class _OnnxRuntime:
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         # Waiting threads that spin take the core from whoever else runs, and gain little here.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Processors without VNNI add up products of 8-bit numbers in 16 bits, and cut sums off: they get wider ones.
-        options.add_session_config_entry("session.x64quantprecision", "1")
         # A plan of the memory for one size is made in the first run and allocated anew, beside what that run took, in
         # the second. At 2048x2048 it is 300 MB for nothing: it paints no faster.
         options.enable_mem_pattern = False
