@@ -155,6 +155,7 @@ def open_footage(path: str | os.PathLike[str], *, end: float | None = None) -> F
     times, exact, last, lacking = _scanned(av, place, rate, end)
     if lacking:
         raise PictureError(lacking)
+    rate = _true_rate(rate, times, time_base)
     if first.interlaced_frame:
         notes += ("It is interlaced, and is painted as it is: deinterlace it first for clean strokes.",)
     return Footage(
@@ -166,7 +167,7 @@ def open_footage(path: str | os.PathLike[str], *, end: float | None = None) -> F
         time_base=time_base,
         rate=rate,
         times=times,
-        last=last,
+        last=last or max(1, round(1 / (rate * time_base))),
         colors=colors,
         depth=depth,
         exact=exact,
@@ -211,10 +212,11 @@ class Reader:
         footage = self._footage
         step = max(1, round(1 / (footage.rate * footage.time_base)))
         latest = int(footage.times[0]) - step
-        for frame in self._frames():
-            time = frame.pts if footage.exact else latest + step
-            if time is None:
-                time = latest + step
+        for number, frame in enumerate(self._frames()):
+            if not footage.exact:
+                time = int(footage.times[number]) if number < len(footage.times) else latest + step
+            else:
+                time = latest + step if frame.pts is None else frame.pts
             latest = time
             if self._after is None or time > self._after:
                 yield Shot(time, self._pixels(frame))
@@ -333,7 +335,7 @@ def _scanned(av: Any, path: Path, rate: Fraction, end: float | None) -> tuple[ND
         ``times``, ``exact`` and ``last`` of the footage; and in a sentence what is lacking, or nothing.
     """
     times: list[int | None] = []
-    begun: list[int] = []
+    decoded: list[int | None] = []
     lengths: dict[int | None, int] = {}
     reached, count, broken = 0.0, 0, False
     with _opened(av, path) as container:
@@ -348,26 +350,28 @@ def _scanned(av: Any, path: Path, rate: Fraction, end: float | None) -> tuple[ND
                 shown = packet.pts if packet.pts is not None else packet.dts
                 if shown is not None and packet.time_base is not None:
                     reached = max(reached, float((shown + (packet.duration or 0)) * packet.time_base))
-                if packet.stream_index == stream.index:
+                if packet.stream_index == stream.index and packet.size:
                     count += 1
                     broken |= packet.is_corrupt
                     if not packet.is_discard:
                         times.append(packet.pts)
-                        begun += [] if begun else [packet.dts if shown is None else shown]
+                        decoded.append(packet.dts)
                         lengths[packet.pts] = packet.duration or 0
         except av.error.FFmpegError:
             broken = True
     step = max(1, round(1 / (rate * unit)))
     if not times:
         return np.zeros(0, np.int64), False, step, f"{path.name} holds no frame: give another video."
-    known = [time for time in times if time is not None]
-    exact = len(known) == len(times) == len(set(known))
-    if exact:
+    exact = _all_known(times) and not kind.startswith("avi")
+    # An AVI has no times, only an order; what FFmpeg makes of it is wrong where frames refer to later ones. They are
+    # shown one after another when the next one could be decoded.
+    known = times if exact else decoded
+    if _all_known(known):
         sorted_times = np.sort(np.array(known, np.int64))
     else:
-        # As in AVI: frames follow one another at the rate of the clip, and that is all there is to know.
-        sorted_times = min(known + begun) + step * np.arange(len(times), dtype=np.int64)
-    last = lengths.get(int(sorted_times[-1]), 0) or step
+        begin = min((time for time in (*times, *decoded) if time is not None), default=0)
+        sorted_times = begin + step * np.arange(len(times), dtype=np.int64)
+    last = lengths.get(int(sorted_times[-1]), 0) if exact else 0
     lacking = ""
     if kind.startswith(_DECLARED):
         short = declared - reached > 0.1 + 0.01 * declared
@@ -379,6 +383,19 @@ def _scanned(av: Any, path: Path, rate: Fraction, end: float | None) -> tuple[ND
                     f"paint what is there with the end at {there:.2f}."
                 )
     return sorted_times, exact, last, lacking
+
+
+def _true_rate(said: Fraction, times: NDArray[np.int64], unit: Fraction) -> Fraction:
+    """Frames in a second as the file says, unless its frames are far from it (AVI counts places for frames)."""
+    if len(times) < 2:
+        return said
+    counted = (len(times) - 1) / (int(times[-1] - times[0]) * unit)
+    return said if abs(counted / said - 1) < Fraction(1, 10) else Fraction(counted).limit_denominator(1001)
+
+
+def _all_known(times: list[int | None]) -> bool:
+    """Every frame has a time, and no two have the same."""
+    return None not in times and len(set(times)) == len(times)
 
 
 def _coding(frame: Any) -> tuple[Colors, int, tuple[str, ...]]:
