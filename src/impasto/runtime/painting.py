@@ -36,7 +36,7 @@ from before the run to its peak, at every size, and 12 for the photo's planes. A
 :func:`pixel_cost` finds out.
 """
 
-WHOLE_COST = 60
+WHOLE_COST = 40
 """Bytes a pixel that a picture takes beside that where all of it is read, painted and written at once."""
 
 SMALL = 4_000_000

@@ -21,14 +21,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from impasto.errors import BundleError, ImpastoError, UnknownName
+from impasto.progress import OnProgress, silent
 from impasto.runtime.archive import format_table, parse_table, read_whole, write_whole
 from impasto.runtime.bundle import Bundle, GraphSpec, StyleInfo, find_bundle
-from impasto.runtime.engine import Engine, EngineName, load_library, pad_to_rule, ruled
-from impasto.runtime.grain import grain
-from impasto.runtime.picture import Picture, color_stats, resize_plane, rgb_stats
-from impasto.runtime.picture import keep_colors as with_photo_colors
+from impasto.runtime.canvas import Sheet, Surface, surface_of
+from impasto.runtime.engine import Engine, EngineName, load_library, pad_to_rule
+from impasto.runtime.painting import GRAIN_CELL as GRAIN_CELL
+from impasto.runtime.painting import Finish, beside, paint_parts, parts_limit
+from impasto.runtime.picture import Picture
 from impasto.runtime.planes import to_pixels, to_planes
 from impasto.runtime.precision import Precision, painter_role
+from impasto.runtime.seeing import MAX_ASPECT as MAX_ASPECT
+from impasto.runtime.seeing import seen_at, seen_of
 
 Code = NDArray[np.float32]
 # A name, a picture file or a code file; a picture; a code.
@@ -40,9 +44,7 @@ DEFAULT_MODEL = "anystyle"
 STYLES = "styles.npy"
 STYLE_SCALE = 512
 LARGEST_SCALE = 4096
-MAX_ASPECT = 3.0
 CODE_FILE_LIMIT = 1024**2
-GRAIN_CELL = 8  # pixels
 _COLORS = 6
 _KEPT_MODELS = 3
 
@@ -101,6 +103,11 @@ class StyleModel:
     def device(self) -> str:
         """Where the painter runs, in words (loads it)."""
         return self._engine("painter").device
+
+    @property
+    def graph(self) -> str:
+        """The role of the graph that paints: ``painter``, or that of one of another precision."""
+        return self._graphs["painter"]
 
     def warm(self) -> None:
         """Begin to load the painter in the background and return at once.
@@ -186,9 +193,11 @@ class StyleModel:
         """
         if not 1 <= scale <= LARGEST_SCALE:
             raise ImpastoError(f"The style scale {scale} cannot be used: choose 1 to {LARGEST_SCALE} pixels.")
-        spec = self.bundle.manifest.graphs["encoder"]
-        engine = self._engine("encoder")
-        seen = _seen_at(picture, scale, engine.threads)
+        return self._described(seen_at(picture, scale, self._engine("encoder").threads))
+
+    def _described(self, seen: NDArray[np.float32]) -> Code:
+        """The code [D] of what the encoder sees, [1,3,h,w]."""
+        spec, engine = self.bundle.manifest.graphs["encoder"], self._engine("encoder")
         # Cropping by less than one multiple is kinder to the statistics than padding with mirrored strokes.
         height, width = (max(side // spec.multiple * spec.multiple, 1) for side in seen.shape[2:])
         ready, _ = pad_to_rule(seen[:, :, :height, :width], spec.minimum, spec.multiple)
@@ -203,6 +212,8 @@ class StyleModel:
         strength: float = 1.0,
         keep_colors: bool = False,
         even: Even | None = None,
+        max_memory: int | None = None,
+        progress: OnProgress = silent,
     ) -> Picture:
         """Paint a picture, at exactly its own size; its transparency and metadata pass through.
 
@@ -214,23 +225,37 @@ class StyleModel:
             keep_colors: take the colours of the photo and only the brightness of the painting.
             even: for the frames of a film: takes the name and the numbers [n] of what is measured on the photo as a
                 whole (its colours, its own code) and gives those to use (see ``Steadier.even``).
+            max_memory: bytes that this process should stay within, the photo and the result included; None: what it
+                holds and half of what is free. A picture for which that is too little is painted in parts, which
+                changes nothing but the last bits.
+            progress: told of each part.
 
         Raises:
-            ImpastoError: the strength is out of range, or the code is not one of this model.
+            ImpastoError: the strength is out of range, the code is not one of this model, or the memory does not do.
             EngineError: the graph fails.
         """
-        if not 0.0 <= strength <= 1.0:
-            raise ImpastoError(f"The strength {strength} cannot be used: choose a number from 0 to 1.")
-        used, photo = self.code(code), np.float32(0.0)
-        if strength < 1.0:
-            own = self.encode(picture, scale=max(1, min(STYLE_SCALE, *picture.size)))
-            own = own if even is None else even("own code", own)
-            used = own + np.float32(strength) * (used - own)
-            # A photo painted in its own manner is a little soft: its own pixels take over as the strength falls.
-            photo = np.float32((1.0 - strength) ** 2)
+        limit = self.parts_limit(picture.size, max_memory)
+        if limit is not None:
+            photo, result = surface_of(picture), Sheet(np.empty_like(picture.rgb))
+            self.paint_parts(
+                photo,
+                result,
+                code,
+                strength=strength,
+                keep_colors=keep_colors,
+                even=even,
+                limit=limit,
+                reserve=picture.rgb.nbytes,
+                progress=progress,
+            )
+            return replace(picture, rgb=result.pixels)
+
+        def own(scale: int) -> Code:
+            return self.encode(picture, scale=scale)
+
+        used, finish = self._wanted(code, strength, keep_colors, picture.size, own, even)
         spec = self._spec("painter")
         planes = to_planes(picture.rgb)
-        # Of the planes, because numpy sums what lies side by side faster.
         beside = self.beside(planes, picture.alpha)
         if even is not None and "photo_stats" in beside:
             beside["photo_stats"] = even("photo_stats", beside["photo_stats"][0])[None]
@@ -242,22 +267,90 @@ class StyleModel:
             multiple=spec.multiple,
             finish=to_pixels,
         )
-        if photo > 0:
-            rgb += photo * (picture.rgb - rgb)
-        return replace(picture, rgb=with_photo_colors(rgb, picture.rgb) if keep_colors else rgb)
+        return replace(picture, rgb=finish(rgb, picture.rgb))
+
+    def parts_limit(self, size: tuple[int, int], max_memory: int | None, *, beside: int = 12) -> int | None:
+        """The bytes to stay within where a picture of (width, height) has to be painted in parts, or None.
+
+        Args:
+            beside: bytes a pixel that the whole picture takes beside the painting itself.
+
+        Raises:
+            ImpastoError: it has to be, and this model cannot.
+        """
+        spec, (width, height) = self._spec("painter"), size
+        return parts_limit(spec, width * height, max_memory, engine=self._engine_name, beside=beside)
+
+    def paint_parts(
+        self,
+        photo: Surface,
+        result: Surface,
+        code: Style | Blend,
+        *,
+        strength: float = 1.0,
+        keep_colors: bool = False,
+        even: Even | None = None,
+        limit: int,
+        reserve: int = 0,
+        progress: OnProgress = silent,
+    ) -> None:
+        """Paint a picture that is read and written in parts; see :meth:`paint`.
+
+        Args:
+            photo, result: of one size; alpha is looked at, and not written.
+            limit: bytes that this process may hold.
+            reserve: bytes of those that the caller will need.
+        """
+
+        def own(scale: int) -> Code:
+            return self._described(seen_of(photo, scale))
+
+        used, finish = self._wanted(code, strength, keep_colors, (photo.width, photo.height), own, even)
+        # An engine keeps the memory of its largest run: a fresh one has all of the limit, and goes when it is done.
+        if self._engine("painter").ran:
+            self._forget("painter")
+        painter, spec = self._engine("painter"), self._spec("painter")
+        try:
+            paint_parts(
+                painter,
+                self._engine_name,
+                spec,
+                photo,
+                result,
+                used,
+                finish,
+                even=even,
+                limit=limit,
+                reserve=reserve,
+                progress=progress,
+            )
+        finally:
+            self._forget("painter")
+
+    def _wanted(
+        self,
+        code: Style | Blend,
+        strength: float,
+        keep_colors: bool,
+        size: tuple[int, int],
+        own_code: Callable[[int], Code],
+        even: Even | None,
+    ) -> tuple[Code, Finish]:
+        """The code to paint with, and what is done with the painted pixels; see :meth:`paint`."""
+        if not 0.0 <= strength <= 1.0:
+            raise ImpastoError(f"The strength {strength} cannot be used: choose a number from 0 to 1.")
+        used, share = self.code(code), 0.0
+        if strength < 1.0:
+            own = own_code(max(1, min(STYLE_SCALE, *size)))
+            own = own if even is None else even("own code", own)
+            used = own + np.float32(strength) * (used - own)
+            # A photo painted in its own manner is a little soft: its own pixels take over as the strength falls.
+            share = (1.0 - strength) ** 2
+        return used, Finish(share, keep_colors)
 
     def beside(self, planes: NDArray[np.float32], alpha: NDArray[np.float32] | None) -> dict[str, NDArray[np.float32]]:
         """What the painter takes besides the photo [1,3,H,W] and the code, by name: the inputs in the manifest."""
-        spec = self._spec("painter")
-        feeds = {}
-        for tensor in spec.inputs:
-            if tensor.name == "photo_stats":
-                measure = rgb_stats if tensor.shape[1] == _COLORS else color_stats
-                feeds["photo_stats"] = measure(planes[0].transpose(1, 2, 0), alpha)[None]
-            elif tensor.name == "grain":
-                sides = (ruled(side, spec.minimum, spec.multiple) // GRAIN_CELL for side in planes.shape[2:])
-                feeds["grain"] = grain(int(tensor.shape[1]), *sides)
-        return feeds
+        return beside(self._spec("painter"), planes, alpha)
 
     @cached_property
     def _table(self) -> Code:
@@ -278,6 +371,11 @@ class StyleModel:
                     exact=role == "encoder",
                 )
             return self._engines[role]
+
+    def _forget(self, role: str) -> None:
+        """Let an engine go, with the memory that it keeps; it is loaded anew when it is needed."""
+        with self._lock:
+            self._engines.pop(role, None)
 
     def _from_file(self, path: Path) -> Code:
         if path.suffix.lower() == ".npy":
@@ -357,37 +455,6 @@ def load_code(path: str | Path) -> Code:
     if code.ndim != 1:
         raise BundleError(f"{path} holds {list(code.shape)} numbers where a style code is a vector: choose another.")
     return code
-
-
-def _seen_at(picture: Picture, scale: int, threads: int) -> NDArray[np.float32]:
-    """The middle of a picture, at most 3:1, opaque, its short side ``scale`` pixels: float32 [1,3,h,w]."""
-    rgb, alpha = picture.rgb, picture.alpha
-    height, width = rgb.shape[:2]
-    longest = math.ceil(min(height, width) * MAX_ASPECT)
-    top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
-    part = (slice(top, top + longest), slice(left, left + longest))
-    rgb = rgb[part]
-    if alpha is not None:
-        # On its own mean colour, so that what is transparent adds no colour and no hard edge of black or white.
-        opacity = alpha[part][:, :, None]
-        ground = rgb_stats(rgb, alpha[part])[:3]
-        rgb = rgb * opacity + ground * (1.0 - opacity)
-    short, long = sorted(rgb.shape[:2])
-    if short == scale:
-        return to_planes(rgb)
-    # What Picture.resized does, bit for bit, but one channel beside the other and without going back to pixels.
-    ratio = max(scale, round(long * scale / short)) / long
-    width, height = (max(1, round(side * ratio)) for side in rgb.shape[1::-1])
-    planes = np.empty((1, 3, height, width), np.float32)
-
-    def fill(channel: int) -> None:
-        np.clip(resize_plane(rgb[..., channel], (width, height)), 0.0, 1.0, out=planes[0, channel])
-
-    from concurrent.futures import ThreadPoolExecutor  # 5 ms that painting with a stored code does without
-
-    with ThreadPoolExecutor(min(3, threads)) as pool:
-        list(pool.map(fill, range(3)))
-    return planes
 
 
 _models: OrderedDict[tuple[object, ...], StyleModel] = OrderedDict()

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from impasto.apps.cli.blend import Wanted, label_of, parse_style, weight_of
+from impasto.apps.cli.film import Crf, End, Morph, Start, Steady, VideoCodec, clip_among, paint_film
 from impasto.apps.cli.painter import (
     Engine,
     KeepColors,
@@ -20,7 +21,9 @@ from impasto.apps.cli.painter import (
     Strength,
     Threads,
     load_painter,
+    only_style,
 )
+from impasto.apps.cli.parts import MaxMemory, allowed_memory, paint_in_parts
 from impasto.apps.cli.plan import STREAM, Job, plan_jobs, suffix_of
 from impasto.apps.cli.terminal import (
     ReaderLeftError,
@@ -46,18 +49,20 @@ def stylize(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            metavar="IN", help="Pictures, folders, quoted patterns like 'photos/**/*.jpg', or - for standard input."
+            metavar="IN",
+            help="Pictures, folders, quoted patterns like 'photos/**/*.jpg', or - for standard input; or a video.",
         ),
     ],
     style: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             "--style",
             "-s",
             metavar="STYLE[:WEIGHT]",
-            help="A name (see 'impasto styles'), a picture, or a saved code (.npy). Give several for a blend.",
+            help="A name (see 'impasto styles'), a picture, or a saved code (.npy). Give several for a blend. "
+            "A model of one style needs none.",
         ),
-    ],
+    ] = None,
     output: Annotated[
         str | None,
         typer.Option(
@@ -89,13 +94,41 @@ def stylize(
     threads: Threads = default_of(StyleModel.load, "threads"),
     precision: Precision = default_of(StyleModel.load, "precision"),
     max_pixels: MaxPixels = default_of(Picture.open, "max_pixels"),
+    max_memory: MaxMemory = default_of(StyleModel.paint, "max_memory"),
+    steady: Steady = None,
+    morph: Morph = None,
+    codec: VideoCodec = None,
+    crf: Crf = None,
+    start: Start = None,
+    end: End = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per picture, not its path.")] = False,
 ) -> None:
     """Paint pictures in the manner of others.
 
     Prints the path of each painted picture.
     """
-    wanted = [parse_style(text) for text in style]
+    wanted = [parse_style(text) for text in style or [only_style(model)]]
+    allowed = allowed_memory(max_memory)
+    film: dict[str, Any] = {"steady": steady, "codec": codec, "crf": crf, "start": start, "end": end}
+    clip = clip_among(inputs, {**film, "morph": morph}, {"format": format, "quality": quality})
+    if clip is not None:
+        paint_film(
+            clip,
+            output,
+            wanted,
+            lambda: load_painter(model, engine=engine, threads=threads, precision=precision),
+            morph=bool(morph),
+            json=json,
+            strength=strength,
+            keep_colors=keep_colors,
+            size=size,
+            strip=strip,
+            overwrite=overwrite,
+            max_pixels=max_pixels,
+            max_memory=allowed,
+            **film,
+        )
+        return
     suffix = None if format is None else suffix_of(format)
     jobs = plan_jobs(
         inputs,
@@ -111,18 +144,32 @@ def stylize(
 
     def paint(job: Job) -> dict[str, Any]:
         started = time.perf_counter()
-        source = sys.stdin.buffer.read() if job.source is None else job.source
-        photo = Picture.open(source, max_pixels=max_pixels)
-        if size is not None:
-            photo = photo.resized(size)
-        painted = painter.paint(photo, code, strength=strength, keep_colors=keep_colors)
-        if job.target is None:
-            kind = suffix or STREAM_SUFFIX
-            put_bytes(painted.to_bytes(kind, strip=strip, quality=quality))
-            lost = painted.losses(kind)
+        writing: dict[str, Any] = {"overwrite": overwrite, "strip": strip, "quality": quality}
+        painting: dict[str, Any] = {"strength": strength, "keep_colors": keep_colors, "max_memory": allowed}
+        mural = paint_in_parts(
+            painter,
+            job,
+            code,
+            size=size,
+            max_pixels=max_pixels,
+            bar=len(jobs) == 1 and not json,
+            **painting,
+            **writing,
+        )
+        if mural is not None:
+            (width, height), notes, lost = mural.size, mural.notes, mural.lost
         else:
-            lost = painted.save(job.target, overwrite=overwrite, strip=strip, quality=quality)
-        width, height = painted.size
+            photo = Picture.open(sys.stdin.buffer.read() if job.source is None else job.source, max_pixels=max_pixels)
+            if size is not None:
+                photo = photo.resized(size)
+            painted = painter.paint(photo, code, **painting)
+            (width, height), notes = painted.size, painted.info.notes
+            if job.target is None:
+                kind = suffix or STREAM_SUFFIX
+                put_bytes(painted.to_bytes(kind, strip=strip, quality=quality))
+                lost = painted.losses(kind)
+            else:
+                lost = painted.save(job.target, **writing)
         return {
             "input": STREAM if job.source is None else str(job.source),
             "output": STREAM if job.target is None else str(job.target),
@@ -131,7 +178,7 @@ def stylize(
             "width": width,
             "height": height,
             "seconds": round(time.perf_counter() - started, 4),
-            "notes": [*painted.info.notes, *lost],
+            "notes": [*notes, *lost],
         }
 
     failed = paint_all(jobs, paint, json=json)

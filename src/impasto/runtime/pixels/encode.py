@@ -17,7 +17,7 @@ from impasto.runtime.pixels.metadata import PictureInfo, exif_for
 QUALITY = {"JPEG": 92, "WEBP": 90, "AVIF": 80}
 """The quality (1 to 100) that each lossy format is written with unless another is asked for."""
 
-_PLUGINS = {
+PLUGINS = {
     "JPEG": "JpegImagePlugin",
     "PNG": "PngImagePlugin",
     "WEBP": "WebPImagePlugin",
@@ -90,7 +90,7 @@ def encode(rgb: F32, alpha: F32 | None, info: PictureInfo, kind: str, *, strip: 
             samples = samples[..., 0]  # a grey picture that is still grey stays a grey file
         image = Image.fromarray(samples)
         options = save_options(kind, info, quality, strip=strip, exif=exif)
-        import_module(f"PIL.{_PLUGINS[kind]}")  # registers it: Pillow would load every plugin it has
+        import_module(f"PIL.{PLUGINS[kind]}")  # registers it: Pillow would load every plugin it has
         out = BytesIO()
         image.save(out, format=kind, **options)
         return out.getvalue()
@@ -150,15 +150,16 @@ def quantized(rgb: F32, alpha: F32 | None, levels: int) -> NDArray[Any]:
     """uint8 (levels 255) or uint16 (65535) [H,W,3], or [H,W,4] with alpha; rounded to the nearest."""
     kind = np.uint8 if levels == 255 else np.uint16
     out = np.empty((*rgb.shape[:2], 3 if alpha is None else 4), dtype=kind)
-    out[..., :3] = _levels(rgb, levels)
+    out[..., :3] = to_levels(rgb, levels)
     if alpha is not None:
-        out[..., 3] = _levels(alpha, levels)
+        out[..., 3] = to_levels(alpha, levels)
     return out
 
 
-def _levels(values: F32, levels: int) -> F32:
+def to_levels(values: F32, levels: int) -> F32:
+    """0..1 as 0..levels, half a level up: converting it to whole numbers, which cuts, rounds to the nearest."""
     scaled: F32 = np.multiply(values, np.float32(levels), dtype=np.float32)
-    np.add(scaled, np.float32(0.5), out=scaled)  # then the conversion to integers cuts: rounds to nearest
+    np.add(scaled, np.float32(0.5), out=scaled)
     return np.clip(scaled, 0.0, np.float32(levels), out=scaled)
 
 

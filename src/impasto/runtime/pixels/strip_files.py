@@ -12,18 +12,17 @@ from importlib import import_module
 from io import BytesIO
 from typing import Any, BinaryIO
 
-import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from impasto.errors import PictureError
 from impasto.runtime.pixels import deep
-from impasto.runtime.pixels.encode import check_encodable, save_options
+from impasto.runtime.pixels.encode import PLUGINS, check_encodable, save_options
 from impasto.runtime.pixels.metadata import PictureInfo, exif_for
 from impasto.runtime.tiles import Area
 
 STRIPPED = ("JPEG", "PNG", "TIFF")
-"""Formats that can be written in this way."""
+"""Formats that are written in this way; the others are encoded whole."""
 
 Samples = Callable[[Area], NDArray[Any]]
 """Gives uint8 or uint16 [h,W,C] of rows of the picture."""
@@ -50,8 +49,8 @@ def write_strips(
 
     Args:
         file: open for writing, at its start; TIFF goes back in it.
-        kind: one of `STRIPPED`.
-        shape: height, width and channels: 3, or 4 with straight alpha (not for JPEG); of a PNG also 1, grey.
+        kind: one of `STRIPPED`, or WEBP or AVIF, which are encoded whole.
+        shape: height, width and channels: 3, or 4 with straight alpha (JPEG: 3 only); of a PNG also 1, grey.
         samples: asked for the rows from the top down, each once.
         info: what to carry along.
         depth: bits a channel of the samples, 8 or 16 (JPEG: 8).
@@ -80,7 +79,17 @@ def write_strips(
         file.write(deep.png_chunk(b"IEND", b""))
     else:
         options = save_options(kind, info, quality, strip=strip, exif=exif)
-        _write_jpeg(file, shape, samples, options)
+        try:
+            if kind == "JPEG":
+                _write_jpeg(file, shape, samples, options)
+            else:
+                _write_whole(file, kind, samples(Area(0, 0, height, width)), options)
+        except (ValueError, RuntimeError, KeyError, TypeError, OverflowError) as error:
+            raise PictureError(
+                f"The picture could not be written as {kind} ({error}): try another format or strip its metadata."
+            ) from error
+        except MemoryError as error:
+            raise PictureError(f"The picture ({width}x{height}) does not fit into memory: write TIFF.") from error
 
 
 def _write_tiff(
@@ -128,6 +137,11 @@ def _write_jpeg(file: BinaryIO, shape: tuple[int, int, int], samples: Samples, o
     file.write(b"\xff\xd9")
 
 
+def _write_whole(file: BinaryIO, kind: str, samples: NDArray[Any], options: dict[str, Any]) -> None:
+    import_module(f"PIL.{PLUGINS[kind]}")
+    Image.fromarray(samples).save(file, format=kind, **options)
+
+
 def _halved(data: bytes, height: int) -> tuple[bytes, bytes]:
     """A JPEG up to its scan, saying this height, and the scan without the end of the image."""
     at = 2
@@ -141,11 +155,6 @@ def _halved(data: bytes, height: int) -> tuple[bytes, bytes]:
             return bytes(head[:at]), data[at:-2]
 
 
-def rows_of(array: NDArray[Any]) -> Samples:
-    """Samples of an array [H,W,C] in memory."""
-    return lambda area: array[area.top : area.bottom]
-
-
 def grey_of(samples: Samples) -> Samples:
     """The first channel alone, [h,W,1]."""
     return lambda area: samples(area)[..., :1]
@@ -155,12 +164,3 @@ def is_grey(samples: Samples, shape: tuple[int, int, int]) -> bool:
     """Whether the three channels of a picture are alike."""
     strips: Iterator[Area] = Area(0, 0, *shape[:2]).bands(_BAND)
     return all(bool((part == part[..., :1]).all()) for part in map(samples, strips))
-
-
-def on_white(samples: NDArray[Any], alpha: NDArray[Any], levels: int) -> NDArray[np.uint8]:
-    """Samples [h,W,3] laid on white by alpha [h,W], both of so many levels: uint8 [h,W,3]."""
-    from impasto.runtime.pixels.encode import flattened, quantized
-
-    unit = np.float32(levels)
-    rgb = flattened(np.divide(samples, unit, dtype=np.float32), np.divide(alpha, unit, dtype=np.float32))
-    return quantized(rgb, None, 255)

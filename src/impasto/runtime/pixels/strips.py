@@ -17,7 +17,6 @@ from impasto.runtime.canvas import BAND, Canvas
 from impasto.runtime.pixels import deep
 from impasto.runtime.pixels.decode import (
     TURNS,
-    check_size,
     from_deep,
     from_pillow,
     limits,
@@ -39,29 +38,6 @@ from impasto.runtime.tiles import Area
 _Box = tuple[int, int, int, int]  # left, top, right, bottom, as Pillow has it
 _Part = Callable[[_Box], Any]
 """A part of the picture as it lies in the file: an image, or uint16 [h,w,C]."""
-
-
-def header(file: BinaryIO, kind: str, name: str, max_pixels: int | None) -> tuple[int, int, int]:
-    """What the head of a picture file says, before anything is decoded.
-
-    Args:
-        file: at its start; closing it is the caller's business.
-        kind, name: as `impasto.runtime.files.open_source` gives them.
-        max_pixels: the most pixels allowed, or None for no limit.
-
-    Returns:
-        Width and height as stored (not turned upright yet), and the bytes that Pillow takes to decode it.
-
-    Raises:
-        PictureError: damaged or too large.
-    """
-    with one_sentence(name):
-        image: Image.Image = reader_of(kind)(file)
-        check_size(image, name, max_pixels)
-        pixel = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}.get(image.mode, 4)
-        # Pillow turns a TIFF upright by making a second one.
-        twice = kind == "TIFF" and getattr(image, "tag_v2", {}).get(0x0112, 1) != 1
-        return *image.size, image.width * image.height * pixel * (2 if twice else 1)
 
 
 def decode_to_canvas(
