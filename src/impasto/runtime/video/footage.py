@@ -341,7 +341,7 @@ def _scanned(av: Any, path: Path, rate: Fraction, end: float | None) -> tuple[ND
     with _opened(av, path) as container:
         stream = picture_track(container, path)
         unit = stream.time_base
-        declared = (container.duration or 0) / 1e6 + (container.start_time or 0) / 1e6
+        declared = (container.duration or 0) / 1e6
         frames, kind = stream.frames, container.format.name
         try:
             for packet in container.demux():

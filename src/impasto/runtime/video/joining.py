@@ -184,7 +184,8 @@ def _other_packets(source: Any, copies: dict[int, Any], window: Window) -> Itera
     if not copies:
         return
     for packet in source.demux([source.streams[index] for index in copies]):
-        if packet.dts is None:
+        packet.dts = packet.pts if packet.dts is None else packet.dts
+        if packet.dts is None or not packet.size:
             continue
         unit = packet.time_base
         if not window.holds((packet.dts if packet.pts is None else packet.pts) * unit):

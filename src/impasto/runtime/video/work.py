@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,9 +148,9 @@ class Work:
             self.parts.append(Part(**lists, header=fields["header"], sha256=fields["sha256"]))
         state = self.folder / f"{len(self.parts) - 1:05d}.npz"
         try:
-            with np.load(state, allow_pickle=False) as arrays:
+            with state.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 self.state = {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError, KeyError, EOFError):
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             self.parts, self.state = [], {}
         # What a killed process has left half-made.
         for path in self.folder.iterdir():
