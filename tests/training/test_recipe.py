@@ -110,7 +110,7 @@ def test_overrides(tmp_path: Path) -> None:
         ("styles=3", "The recipe's styles does not fit:"),
         ("data.photos=3", "The recipe's data.photos does not fit: input should be a valid string."),
         ("task=[1]", "There is no task called '[1]'"),
-        ("task=styel", "There is no task called 'styel': did you mean 'style'?"),
+        ("task=styel", "There is no task called 'styel': did you mean 'style' or 'style-one'?"),
         ("optim.rl=1", "There is no recipe key called 'optim.rl': did you mean 'optim.lr'"),
         ("optmi.lr=1", "There is no recipe key called 'optmi': did you mean 'optim'"),
         ("net.blokcs=1", "There is no recipe key called 'net.blokcs': did you mean 'net.blocks'"),
@@ -208,7 +208,7 @@ def test_files_that_are_no_recipe(tmp_path: Path) -> None:
         "The recipe's name does not fit: field required"
     )
     assert refusal(make_recipe, [1, 2]).startswith("A recipe must be a table")
-    assert set(RECIPES) == {"style", "gan", "vae"}
+    assert set(RECIPES) == {"style", "gan", "vae", "style-one"}
 
 
 # Stages -------------------------------------------------------------------------------------------------------------

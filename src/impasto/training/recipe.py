@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from impasto.errors import TrainingError, UnknownName
 from impasto.training.recipe_base import LicenceTable, OptimTable, Recipe, Source
 from impasto.training.recipe_gan import GanRecipe
+from impasto.training.recipe_one import OneRecipe
 from impasto.training.recipe_style import DataTable, NamedStyle, Stage, StyleLossTable, StyleRecipe
 from impasto.training.recipe_vae import VaeRecipe
 
@@ -27,6 +28,7 @@ __all__ = [
     "GanRecipe",
     "LicenceTable",
     "NamedStyle",
+    "OneRecipe",
     "OptimTable",
     "Recipe",
     "Source",
@@ -41,7 +43,7 @@ __all__ = [
     "recipe_hash",
 ]
 
-RECIPES: dict[str, type[Recipe]] = {"style": StyleRecipe, "gan": GanRecipe, "vae": VaeRecipe}
+RECIPES: dict[str, type[Recipe]] = {"style": StyleRecipe, "gan": GanRecipe, "vae": VaeRecipe, "style-one": OneRecipe}
 """task -> what its recipe must say."""
 
 

@@ -1,8 +1,9 @@
 """``impasto train`` and ``impasto export``: make a model. They need the extra ``[train]``.
 
-impasto train gan FOLDER        learn to draw pictures like those in a folder
-impasto train vae FOLDER        the same with an autoencoder, which can also reconstruct
-impasto train RECIPE.toml       anything else, and all settings in one file
+impasto train gan FOLDER         learn to draw pictures like those in a folder
+impasto train vae FOLDER         the same with an autoencoder, which can also reconstruct
+impasto train style-one PICTURE  learn to paint in the manner of one painting, in minutes (train_one.py)
+impasto train RECIPE.toml        anything else, and all settings in one file
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typer.core import TyperGroup
 
 from impasto.apps.cli.options import TYPER_OPTIONS
 from impasto.apps.cli.terminal import put, put_json, say
+from impasto.apps.cli.train_one import train_one
 from impasto.apps.cli.trainer import Device, Json, Reporter, Resume, Sets, Threads, carry_out, finished, need
 from impasto.errors import TrainingError, UnknownName
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class _Kinds(TyperGroup):
-    """``gan`` and ``vae``; whatever else stands first is the path of a recipe."""
+    """``gan``, ``vae`` and ``style-one``; whatever else stands first is the path of a recipe."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         first = args[0] if args else ""
@@ -40,6 +42,7 @@ class _Kinds(TyperGroup):
 
 
 train = typer.Typer(cls=_Kinds, help="Train a model: from a folder of pictures, or by a recipe.", **TYPER_OPTIONS)
+train.command("style-one")(train_one)
 
 Folder = Annotated[Path, typer.Argument(help="A folder of pictures of any kind; names of sub-folders are classes.")]
 Size = Annotated[str, typer.Option(help="Pixels a side, or WIDTHxHEIGHT: 32 to 256, such as 48, 64, 96, 128.")]
@@ -213,7 +216,14 @@ def export(
     from impasto.training.journal import Journal
 
     figures = _figures(quality)
-    if Journal(run).recipe().task == "style":
+    task = Journal(run).recipe().task
+    if task == "style-one":
+        from impasto.training.style_one import export_one
+
+        with Reporter(json) as progress:
+            one = export_one(run, output, quality=figures, overwrite=overwrite, progress=progress)
+        size, step, apart = one.size, one.manifest.step, {"painter": one.difference}
+    elif task == "style":
         with Reporter(json) as progress:
             painter = export_style(run, output, quality=figures, overwrite=overwrite, progress=progress)
         size, step = painter.size, painter.manifest.step

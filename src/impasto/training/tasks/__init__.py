@@ -8,6 +8,7 @@ from typing import Protocol
 from impasto.training.loop import Task
 from impasto.training.tasks.gan import GanTask
 from impasto.training.tasks.style import StyleTask
+from impasto.training.tasks.style_one import StyleOneTask
 from impasto.training.tasks.vae import VaeTask
 
 
@@ -19,4 +20,9 @@ class Trainable(Task, Protocol):
         ...
 
 
-TASKS: dict[str, Callable[..., Trainable]] = {"style": StyleTask, "gan": GanTask, "vae": VaeTask}
+TASKS: dict[str, Callable[..., Trainable]] = {
+    "style": StyleTask,
+    "gan": GanTask,
+    "vae": VaeTask,
+    "style-one": StyleOneTask,
+}
