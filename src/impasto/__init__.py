@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from impasto.runtime.bundle import Bundle, Manifest
     from impasto.runtime.generator import Generator
     from impasto.runtime.picture import Picture
-    from impasto.runtime.style import StyleModel, stylize
+    from impasto.runtime.quick import stylize
+    from impasto.runtime.style import StyleModel
 
 __version__ = "0.1.0"
 
@@ -25,7 +26,7 @@ _HOMES = {
     "Manifest": "impasto.runtime.bundle",
     "Picture": "impasto.runtime.picture",
     "StyleModel": "impasto.runtime.style",
-    "stylize": "impasto.runtime.style",
+    "stylize": "impasto.runtime.quick",
 }
 
 __all__ = ["Bundle", "Generator", "ImpastoError", "Manifest", "Picture", "StyleModel", "__version__", "stylize"]

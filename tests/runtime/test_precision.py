@@ -13,7 +13,8 @@ from helpers import make_style_bundle, painter_graph, style_manifest
 from impasto.errors import BundleError, UnknownName
 from impasto.runtime.bundle import GraphSpec
 from impasto.runtime.picture import Picture
-from impasto.runtime.style import StyleModel, stylize
+from impasto.runtime.quick import stylize
+from impasto.runtime.style import StyleModel
 
 
 def other_painter() -> bytes:
@@ -44,6 +45,16 @@ def test_each_precision_has_its_painter(tmp_path: Path, photo: Picture) -> None:
     for precision, expected in (("fp32", floats), ("int8", whole), ("auto", whole)):
         assert np.array_equal(StyleModel.load(path, threads=1, precision=precision).paint(photo, code).rgb, expected)
         assert np.array_equal(stylize(photo, "great-wave", model=path, threads=1, precision=precision).rgb, expected)
+
+
+def test_auto_leaves_openvino_its_own_precision(tmp_path: Path, photo: Picture) -> None:
+    pytest.importorskip("openvino")
+    path = bundle_of_two(tmp_path / "two.impasto")
+    floats, whole, auto = (
+        StyleModel.load(path, engine="openvino", threads=1, precision=precision).paint(photo, "great-wave").rgb
+        for precision in ("fp32", "int8", "auto")
+    )
+    assert np.array_equal(auto, floats) and np.abs(auto - whole).max() > 0.01
 
 
 def test_the_encoder_is_the_same(tmp_path: Path, painting: Picture) -> None:

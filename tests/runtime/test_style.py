@@ -19,9 +19,12 @@ from hypothesis import strategies as st
 
 from helpers import CODES, STYLES, drawn_photo, make_style_bundle, style_manifest
 from impasto.errors import BundleError, EngineError, ImpastoError, UnknownName
+from impasto.runtime import quick
 from impasto.runtime import style as style_module
+from impasto.runtime.archive import format_table
 from impasto.runtime.picture import Picture, keep_colors, rgb_stats
-from impasto.runtime.style import StyleModel, stylize
+from impasto.runtime.quick import stylize
+from impasto.runtime.style import StyleModel
 
 
 def test_styles_are_listed_without_loading_a_graph(style_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,7 +224,7 @@ def test_threads_may_share_a_model(style_bundle: Path) -> None:
 
 @pytest.fixture
 def no_models_kept() -> None:
-    style_module._models.clear()
+    quick._models.clear()
 
 
 @pytest.mark.usefixtures("no_models_kept")
@@ -253,7 +256,7 @@ def test_stylize_keeps_the_model_until_the_file_changes(tmp_path: Path, monkeypa
     path = make_style_bundle(tmp_path / "a.impasto")
     first = [stylize(photo, "starry-night", model=path).rgb for _ in range(3)]
     assert len(loads) == 1
-    make_style_bundle(path, members={"styles.npy": style_module.format_table(CODES[::-1])}, step=12345)
+    make_style_bundle(path, members={"styles.npy": format_table(CODES[::-1])}, step=12345)
     assert not np.array_equal(stylize(photo, "starry-night", model=path).rgb, first[0])
     assert len(loads) == 2
     for threads in (1, 2, 1, 2):
@@ -261,7 +264,7 @@ def test_stylize_keeps_the_model_until_the_file_changes(tmp_path: Path, monkeypa
     assert len(loads) == 4
     for index in range(5):
         stylize(photo, "starry-night", model=shutil.copy(path, tmp_path / f"copy{index}.impasto"))
-    assert len(style_module._models) == 3
+    assert len(quick._models) == 3
 
 
 @pytest.mark.usefixtures("no_models_kept")

@@ -8,7 +8,6 @@ saved and used again.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -22,9 +21,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from impasto.errors import BundleError, ImpastoError, UnknownName
 from impasto.progress import OnProgress, silent
-from impasto.runtime.archive import format_table, parse_table, read_whole, write_whole
-from impasto.runtime.bundle import Bundle, GraphSpec, StyleInfo, find_bundle
+from impasto.runtime.bundle import Bundle, GraphSpec, StyleInfo
 from impasto.runtime.canvas import Sheet, Surface, surface_of
+from impasto.runtime.codes import load_code as load_code
+from impasto.runtime.codes import save_code as save_code
 from impasto.runtime.engine import Engine, EngineName, load_library, pad_to_rule
 from impasto.runtime.painting import GRAIN_CELL as GRAIN_CELL
 from impasto.runtime.painting import Finish, beside, paint_parts, parts_limit
@@ -44,9 +44,7 @@ DEFAULT_MODEL = "anystyle"
 STYLES = "styles.npy"
 STYLE_SCALE = 512
 LARGEST_SCALE = 4096
-CODE_FILE_LIMIT = 1024**2
 _COLORS = 6
-_KEPT_MODELS = 3
 
 
 class StyleModel:
@@ -67,7 +65,7 @@ class StyleModel:
             raise BundleError(f"{bundle.path} names styles and has no {STYLES}: export the model again.")
         self.bundle, self.code_size = bundle, manifest.code_size
         self._engine_name, self._threads = engine, threads
-        self._graphs = {"painter": painter_role(bundle, precision)}
+        self._graphs = {"painter": painter_role(bundle, precision, engine)}
         self._engines: dict[str, Engine] = {}
         self._lock = Lock()
 
@@ -86,7 +84,7 @@ class StyleModel:
             name_or_path: the name of a bundled model, or a file.
             engine, threads: see :class:`impasto.runtime.engine.Engine`.
             precision: what the painter computes in: ``"fp32"``, ``"int8"`` (faster, nearly the same picture), or
-                ``"auto"``: int8 where the model has it.
+                ``"auto"``: int8 where the model has it and onnxruntime runs it.
 
         Raises:
             BundleError: the file cannot be used, or has no painter in int8.
@@ -392,89 +390,3 @@ class StyleModel:
         if not np.isfinite(array).all():
             raise ImpastoError(f"{what} holds numbers that are not finite: make it again.")
         return array.astype(np.float32)
-
-
-def stylize(
-    photo: str | Path | Picture,
-    style: Style | Blend,
-    *,
-    strength: float = 1.0,
-    keep_colors: bool = False,
-    size: int | None = None,
-    model: str | Path = DEFAULT_MODEL,
-    engine: EngineName = "onnxruntime",
-    threads: int | None = None,
-    precision: Precision = "fp32",
-) -> Picture:
-    """Paint a photo in one call. The model stays loaded, so that the next call is fast.
-
-    Args:
-        photo: a file or a picture.
-        style: a style's name, a picture file or a ``.npy`` code file, a picture, a code, or a list of
-            (style, weight).
-        strength, keep_colors: see :meth:`StyleModel.paint`.
-        size: long side of the result, in pixels; None: the photo's own size.
-        model: the name of a bundled model, or a file.
-        engine, threads: see :class:`impasto.runtime.engine.Engine`.
-        precision: see :meth:`StyleModel.load`.
-
-    Raises:
-        ImpastoError: see the subclasses.
-    """
-    loaded = _kept_model(model, engine, threads, precision)
-    picture = photo if isinstance(photo, Picture) else Picture.open(photo)
-    if size is not None:
-        picture = picture.resized(size)
-    return loaded.paint(picture, style, strength=strength, keep_colors=keep_colors)
-
-
-def save_code(path: str | Path, code: Code, *, overwrite: bool = False) -> None:
-    """Write a style code [D] to a ``.npy`` file, whole or not at all.
-
-    Raises:
-        BundleError: it is no finite vector, the name does not end in ``.npy``, or the file exists or cannot be written.
-    """
-    path, array = Path(path), np.asarray(code, np.float32)
-    if path.suffix != ".npy":
-        raise BundleError(f"A style code must end in .npy: {path} does not, so rename it.")
-    if array.ndim != 1 or not np.isfinite(array).all():
-        raise BundleError(f"A style code must be a vector of finite numbers, not {list(array.shape)}: encode it again.")
-    if path.exists() and not overwrite:
-        raise BundleError(f"{path} exists already: choose another name or allow overwriting.")
-    write_whole(path, [format_table(array)])
-
-
-def load_code(path: str | Path) -> Code:
-    """A style code [D] from a ``.npy`` file.
-
-    Raises:
-        BundleError: the file is missing, no plain npy of float32, no vector, or not finite.
-    """
-    path = Path(path)
-    code = parse_table(read_whole(path, CODE_FILE_LIMIT), str(path))
-    if code.ndim != 1:
-        raise BundleError(f"{path} holds {list(code.shape)} numbers where a style code is a vector: choose another.")
-    return code
-
-
-_models: OrderedDict[tuple[object, ...], StyleModel] = OrderedDict()
-_models_lock = Lock()
-
-
-def _kept_model(name_or_path: str | Path, engine: EngineName, threads: int | None, precision: Precision) -> StyleModel:
-    """The model, from memory if the same file was used not long ago."""
-    path = find_bundle(name_or_path).absolute()
-    try:
-        stat = path.stat()
-    except OSError:
-        # Says what is wrong with it.
-        return StyleModel.load(name_or_path, engine=engine, threads=threads, precision=precision)
-    # A file that was replaced is another model.
-    key = (path, stat.st_mtime_ns, stat.st_size, engine, threads, precision)
-    with _models_lock:
-        if key not in _models:
-            _models[key] = StyleModel.load(path, engine=engine, threads=threads, precision=precision)
-            while len(_models) > _KEPT_MODELS:
-                _models.popitem(last=False)
-        _models.move_to_end(key)
-        return _models[key]
