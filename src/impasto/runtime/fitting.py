@@ -56,7 +56,7 @@ def header(file: BinaryIO, kind: str, name: str, max_pixels: int | None) -> tupl
         max_pixels: the most pixels allowed, or None for no limit.
 
     Returns:
-        Width and height as stored (not turned upright yet), and the bytes that Pillow takes to decode it.
+        Width and height (perhaps not turned upright yet), and the bytes that Pillow takes to decode it.
 
     Raises:
         PictureError: damaged or too large.

@@ -7,6 +7,7 @@ the very functions that `impasto.runtime.pixels.decode` uses on the whole, so th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -63,11 +64,11 @@ def decode_to_canvas(
         image: ImageFile.ImageFile = reader(file)
         return image
 
-    with one_sentence(name):
+    with one_sentence(name), ExitStack() as held:
         notes: list[str] = []
         image = opener()
         note_frames(image, kind, notes)
-        image, part = _parts(image, kind, file, opener, folder, notes)
+        image, part = _parts(image, kind, file, opener, folder, held, notes)
         turned, exif, xmp = orientation(image, notes)
         profile, info = profile_and_info(image, kind, xmp)
         width, height = image.size if turned is None or turned < 5 else image.size[::-1]
@@ -114,6 +115,7 @@ def _parts(
     file: BinaryIO,
     opener: Callable[[], ImageFile.ImageFile],
     folder: Path,
+    held: ExitStack,
     notes: list[str],
 ) -> tuple[ImageFile.ImageFile, _Part]:
     """The loaded image, and what gives its parts with all the bits that can be had."""
@@ -126,11 +128,11 @@ def _parts(
         colour = deep.deep_png_kind(file.read(26))
         image = opener()
         if colour in (2, 4, 6):
-            return _deep_png(image, colour, opener, folder)
+            return _deep_png(image, colour, opener, folder, held)
     elif kind == "TIFF":
         rawmode = deep.deep_tiff_rawmode(image)
         if rawmode is not None:
-            image, whole = _halves(image, *deep.tiff_modes(rawmode), opener, folder)
+            image, whole = _halves(image, *deep.tiff_modes(rawmode), opener, folder, held)
             if rawmode.startswith("RGBa"):
                 return image, lambda box: deep.unmultiplied(whole(box))
             return image, whole
@@ -140,14 +142,18 @@ def _parts(
 
 
 def _deep_png(
-    image: ImageFile.ImageFile, colour: int, opener: Callable[[], ImageFile.ImageFile], folder: Path
+    image: ImageFile.ImageFile,
+    colour: int,
+    opener: Callable[[], ImageFile.ImageFile],
+    folder: Path,
+    held: ExitStack,
 ) -> tuple[ImageFile.ImageFile, _Part]:
     if colour == 4:
         # As in deep.read_deep_png: the bytes of an 8-bit RGBA pixel are the two samples.
         loaded = deep.load_as(image, "RGBA", "RGBA")
         return loaded, lambda box: np.array(loaded.crop(box)).view(">u2").astype(np.uint16)
     mode = "RGB" if colour == 2 else "RGBA"
-    return _halves(image, mode, f"{mode};16B", opener, folder)
+    return _halves(image, mode, f"{mode};16B", opener, folder, held)
 
 
 def _halves(
@@ -156,10 +162,11 @@ def _halves(
     rawmode: str,
     opener: Callable[[], ImageFile.ImageFile],
     folder: Path,
+    held: ExitStack,
 ) -> tuple[ImageFile.ImageFile, _Part]:
     """The low bytes in memory, the high ones on a canvas: two images would not fit."""
     loaded = deep.load_as(image, mode, rawmode)
-    high = Canvas(loaded.height, loaded.width, alpha=mode == "RGBA", deep=False, folder=folder)
+    high = held.enter_context(Canvas(loaded.height, loaded.width, alpha=mode == "RGBA", deep=False, folder=folder))
     for area in high.whole.bands(BAND):
         high.write(area, np.asarray(loaded.crop((area.left, area.top, area.right, area.bottom))))
     loaded._im = None  # whoever holds the image keeps its pixels no longer
