@@ -86,6 +86,7 @@ def test_what_it_says_about_itself(made: Made, pictures: Path) -> None:
     assert result.size == out.stat().st_size
     assert 0 < result.painter_difference < PARITY and 0 < result.encoder_difference < PARITY
     assert [(at.done, at.total) for at in told] == [(n, 4) for n in range(5)]
+    assert len(result.notes) == 1 and result.notes[0].startswith("The model cannot dream. 4 paintings are too few")
 
 
 def test_the_file_says_nothing_about_this_machine(made: Made, pictures: Path) -> None:

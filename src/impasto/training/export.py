@@ -36,6 +36,7 @@ from impasto.runtime.engine import Engine
 from impasto.runtime.picture import Picture
 from impasto.runtime.style import StyleModel
 from impasto.training.checkpoint import load_checkpoint, restore_modules
+from impasto.training.dreams import PAINTINGS, learn_dreams
 from impasto.training.journal import Journal
 from impasto.training.nets import NETS
 from impasto.training.nets.blocks import ModulatedConv, PatchConv, color_stats
@@ -51,12 +52,13 @@ SIZES = ((64, 64), (128, 72), (200, 264))
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written, and the largest difference between torch and onnxruntime."""
+    """What was written, the largest difference between torch and onnxruntime, and what a person should know."""
 
     manifest: Manifest
     painter_difference: float
     encoder_difference: float
     size: int
+    notes: tuple[str, ...] = ()
 
 
 def load_run(run: str | Path) -> tuple[StyleRecipe, dict[str, nn.Module], int]:
@@ -80,6 +82,7 @@ def export(
     quality: Mapping[str, float] | None = None,
     overwrite: bool = False,
     created: str | None = None,
+    dreams: int = PAINTINGS,
     progress: OnProgress = silent,
 ) -> Exported:
     """Write the newest checkpoint of ``run`` as a model file, checked.
@@ -90,6 +93,8 @@ def export(
         quality: measured figures for the manifest, the protocol in the key.
         overwrite: replace an existing file.
         created: date for the manifest (today).
+        dreams: how many of the recipe's paintings to look at, so that the model can dream (``dreams.learn_dreams``);
+            0: it cannot. Nor can it, and a note says so, where too few of them are on this machine.
         progress: told of each stage.
 
     Raises:
@@ -125,15 +130,19 @@ def export(
         licence=Licences(code=recipe.licence.code, weights=recipe.licence.weights, data=recipe.licence.data),
     )
     members = {"encoder.onnx": eye, "painter.onnx": brush}
-    table = BytesIO()
-    np.save(table, _named_codes(recipe, manifest, members), allow_pickle=False)
+    table, notes = BytesIO(), ()  # type: tuple[BytesIO, tuple[str, ...]]
+    with _opened(manifest, members) as model:
+        np.save(table, _named_codes(recipe, model), allow_pickle=False)
+        if dreams:
+            known, notes = _dreams(recipe, model, dreams, progress)
+            members |= known
     members["styles.npy"] = table.getvalue()
     infos = tuple(StyleInfo(name=s.name, title=s.title, artist=s.artist, year=s.year) for s in recipe.styles)
     manifest = replace(manifest, styles=infos)
     written = write_bundle(out, manifest, members, overwrite=overwrite)
     Bundle.open(Path(out), kind="style")  # a file that we cannot open is not one to hand on
     progress(Progress(4, 4, "stages", "done"))
-    return Exported(written, *differences, Path(out).stat().st_size)
+    return Exported(written, *differences, Path(out).stat().st_size, notes)
 
 
 def _foresee(recipe: StyleRecipe, out: Path, overwrite: bool) -> None:
@@ -311,15 +320,27 @@ def _graphs(recipe: StyleRecipe) -> dict[str, GraphSpec]:
     }
 
 
-def _named_codes(recipe: StyleRecipe, manifest: Manifest, members: Mapping[str, bytes]) -> NDArray[np.float32]:
-    """Codes [S,D] of the recipe's named styles, made by the exported encoder as the runtime makes any code."""
-    if not recipe.styles:
-        return np.zeros((0, recipe.net.code_size), np.float32)
+@contextmanager
+def _opened(manifest: Manifest, members: Mapping[str, bytes]) -> Iterator[StyleModel]:
+    """The model to be, as the runtime sees it: codes are made by the exported encoder, as any code is."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "encoder-only.impasto"
         write_bundle(path, manifest, members)
-        model = StyleModel.load(path)
-        codes = []
-        for style in recipe.styles:
-            codes.append(model.encode(Picture.open(style.picture)))
-    return np.stack(codes)
+        yield StyleModel.load(path)
+
+
+def _named_codes(recipe: StyleRecipe, model: StyleModel) -> NDArray[np.float32]:
+    """Codes [S,D] of the recipe's named styles."""
+    if not recipe.styles:
+        return np.zeros((0, recipe.net.code_size), np.float32)
+    return np.stack([model.encode(Picture.open(style.picture)) for style in recipe.styles])
+
+
+def _dreams(
+    recipe: StyleRecipe, model: StyleModel, count: int, progress: OnProgress
+) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """Tables to dream by, or a sentence on why there are none."""
+    try:
+        return learn_dreams(model, recipe.data.paintings, count=count, progress=progress), ()
+    except TrainingError as error:
+        return {}, (f"The model cannot dream. {error} Or use 'impasto models dream' on the file later.",)

@@ -40,6 +40,7 @@ VERBS: dict[str, Verb] = {
     "styles": Verb(
         "impasto.apps.cli.styles", "styles", "List the named styles, or paint a sheet of all of them.", True
     ),
+    "dream": Verb("impasto.apps.cli.dream", "dream", "Paint a picture in styles that never existed.", True),
     "generate": Verb("impasto.apps.cli.generate", "generate", "Draw new pictures with a generator.", True),
     "walk": Verb("impasto.apps.cli.walk", "walk", "Film the way from one drawn picture to the next.", True),
     "mix": Verb("impasto.apps.cli.walk", "mix", "Mix the styles of drawn pictures, as a grid.", True),

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from impasto.apps.cli.dream import know
 from impasto.apps.cli.options import TYPER_OPTIONS
 from impasto.apps.cli.terminal import explain, put, put_json, say
 from impasto.errors import ImpastoError
@@ -76,6 +77,9 @@ def inspect_model(
     width = max(len(label) for label, _ in rows)
     for label, value in rows:
         put(f"{label:<{width}}  {value}")
+
+
+app.command("dream")(know)
 
 
 @app.command("verify")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -32,7 +32,25 @@ def styles(
     photo: Annotated[str | None, typer.Argument(metavar="PHOTO", help="The photo for --sheet.")] = None,
     sheet: Annotated[
         str | None,
-        typer.Option("--sheet", metavar="OUT", help="Paint PHOTO in every style and write one labelled picture."),
+        typer.Option(
+            "--sheet",
+            "-o",
+            "--output",
+            metavar="OUT",
+            help="Paint PHOTO in every style, on one labelled picture.",
+        ),
+    ] = None,
+    between: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            "--between", metavar="A B", help="Paint the way from one style (name, picture, .npy) to another instead."
+        ),
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option("-n", "--count", min=2, max=1000, help="Pictures of --between; 7 without it.")
+    ] = None,
+    photo_option: Annotated[
+        str | None, typer.Option("--photo", metavar="PHOTO", help="The same as PHOTO; --between can do without one.")
     ] = None,
     thumb: Annotated[
         int, typer.Option("--thumb", min=64, max=1024, help="Long side of each picture on the sheet, in pixels.")
@@ -47,16 +65,33 @@ def styles(
     json: Annotated[bool, typer.Option("--json", help="One JSON object per line instead of text.")] = False,
 ) -> None:
     """List the named styles, or paint a photo in all of them on one labelled sheet."""
+    if photo is not None and photo_option is not None:
+        raise ImpastoError(f"Two photos are given, {photo} and {photo_option}: name one of them.")
+    photo = photo_option if photo is None else photo
+    if count is not None and between is None:
+        raise ImpastoError("-n says how long a way between two styles is: add --between A B, or leave it out.")
+    if between is not None and sheet is None:
+        raise ImpastoError("Where the way between the two styles should go is not said: add -o OUT.png.")
     if sheet is None:
         if photo is not None:
             raise ImpastoError(f"What should become of {photo} is not said: add --sheet OUT.png, or use 'stylize'.")
         _list(Bundle.open(model, kind="style").manifest.styles, json)
         return
-    if photo is None:
+    if photo is None and between is None:
         raise PictureError(f"A sheet needs a photo to paint: write 'impasto styles --sheet {sheet} photo.jpg'.")
     check_target(sheet, overwrite=overwrite)
-    if Path(sheet).resolve() == Path(photo).resolve():
-        raise PictureError(f"{sheet} is the photo itself, and it would be lost: choose another output.")
+    if Path(sheet).resolve() in {Path(one).resolve() for one in (photo, *(between or ())) if one is not None}:
+        raise PictureError(f"{sheet} is the photo itself, or a style, and it would be lost: choose another output.")
+    if between is not None:
+        from impasto.apps.cli.between import STEPS, paint_between
+
+        painter = load_painter(model, engine=engine, threads=threads)
+        length = STEPS if count is None else count
+        shown: dict[str, Any] = {"thumb": thumb, "strength": strength, "keep_colors": keep_colors}
+        rules: dict[str, Any] = {"max_pixels": max_pixels, "overwrite": overwrite, "json": json}
+        paint_between(painter, between, sheet, photo, count=length, **shown, **rules)
+        return
+    assert photo is not None
     started = time.perf_counter()
     original = Picture.open(photo, max_pixels=max_pixels)
     for note in original.info.notes:
