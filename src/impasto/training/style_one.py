@@ -28,6 +28,7 @@ from impasto.runtime.bundle import (
     write_bundle,
 )
 from impasto.runtime.style import DEFAULT_MODEL, STYLES
+from impasto.training import distributed
 from impasto.training.beginning import begin, prints
 from impasto.training.checkpoint import load_checkpoint, restore_modules
 from impasto.training.estimate import rehearse
@@ -108,8 +109,11 @@ def one_recipe(
             table["precision"], seconds = precision, tried
         del task
         gc.collect()  # two feature networks at a time would be twice the memory
-    table["steps"] = max(LEAST_STEPS, round(60 * minutes / max(seconds, 1e-6)))
-    return _made(table)
+    steps = max(LEAST_STEPS, round(60 * minutes / max(seconds, 1e-6)))
+    # Of several processes each has its own watch, and all must do the same.
+    agreed = torch.tensor([steps, choices.index(table["precision"])], dtype=torch.float32, device=device)
+    distributed.copy_first([agreed])
+    return _made(table | {"steps": int(agreed[0]), "precision": choices[int(agreed[1])]})
 
 
 def _made(table: dict[str, Any]) -> OneRecipe:
