@@ -149,7 +149,7 @@ def _opened(source: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, str]]:
         with path.open("rb") as file:
             yield file, name
     except FileNotFoundError:
-        raise PictureError(_missing(path)) from None
+        raise PictureError(missing_file(path)) from None
     except PermissionError:
         raise PictureError(f"{path} may not be read: check its permissions.") from None
     except (OSError, ValueError) as error:
@@ -180,7 +180,7 @@ def _name_of(file: BinaryIO) -> str:
     return Path(name).name if isinstance(name, str) and not name.startswith("<") else "The data"
 
 
-def _missing(path: Path) -> str:
+def missing_file(path: Path) -> str:
     """One sentence for a path that is not there, with the nearest name in its folder."""
     folder = path.parent
     if not folder.is_dir():
@@ -267,7 +267,7 @@ def writing(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterato
                     temporary.chmod(target.stat().st_mode & 0o7777)
                 temporary.replace(target)
             else:
-                _place_new(temporary, target)
+                place_new(temporary, target)
     except FileExistsError:
         if target.parent.exists() and not target.parent.is_dir():
             raise PictureError(f"{target.parent} is a file, not a folder: choose another place to write.") from None
@@ -288,7 +288,7 @@ def _temporary_beside(target: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _place_new(temporary: Path, target: Path) -> None:
+def place_new(temporary: Path, target: Path) -> None:
     """Give the temporary file its name, or raise FileExistsError if anything has that name."""
     try:
         os.link(temporary, target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -238,6 +239,31 @@ def test_what_is_taken_for_a_video(tmp_path: Path) -> None:
     (tmp_path / "folder.mp4").mkdir()
     assert not is_clip(tmp_path / "folder.mp4")
     assert not is_clip(tmp_path / "missing.jpg")
+
+
+def test_a_pipe_is_not_read_to_see_what_it_is(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert not is_clip(pipe)  # reading it would wait for ever
+
+
+def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mkv", moving(2))
+    cover = tmp_path / "b.mp4"
+    with av.open(str(cover), "w") as out, av.open(str(path)) as source:
+        voice = out.add_stream_from_template(source.streams.audio[0])
+        image = out.add_stream("png", 1, width=64, height=64)
+        image.pix_fmt = "rgb24"
+        image.disposition = av.stream.Disposition.attached_pic
+        frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+        packets = [*image.encode(frame), *image.encode(None)]
+        out.mux(packets)
+        for packet in source.demux(source.streams.audio[0]):
+            if packet.size:
+                packet.stream = voice
+                out.mux(packet)
+    with pytest.raises(PictureError, match="no pictures"):
+        open_footage(cover)
 
 
 def test_pyav_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

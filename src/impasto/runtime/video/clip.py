@@ -17,7 +17,7 @@ import numpy as np
 import impasto
 from impasto.errors import ImpastoError, PictureError, PictureExists
 from impasto.progress import OnProgress, Progress, silent
-from impasto.runtime.files import _place_new
+from impasto.runtime.files import place_new
 from impasto.runtime.picture import DEFAULT_MAX_PIXELS, Picture
 from impasto.runtime.steady import Steadier, load_cv
 from impasto.runtime.style import Code, StyleModel
@@ -321,7 +321,7 @@ def _place(whole: Path, output: Path, overwrite: bool) -> None:
                 whole.chmod(output.stat().st_mode & 0o7777)
             whole.replace(output.resolve() if output.is_symlink() else output)
         else:
-            _place_new(whole, output)
+            place_new(whole, output)
     except FileExistsError:
         raise PictureExists(f"{output} exists already: choose another name or allow overwriting.") from None
     except OSError as error:

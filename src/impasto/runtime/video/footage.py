@@ -1,8 +1,4 @@
-"""Read a video: what it is, all of it looked through once, and its frames as upright RGB.
-
-Only files are read, and only containers that people's clips come in: a playlist that names other files or addresses is
-refused. Needs PyAV (extra ``[video]``), which is imported when a video is opened.
-"""
+"""Read a video: what it holds, and its frames as upright RGB."""
 
 from __future__ import annotations
 
@@ -11,7 +7,6 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from impasto.errors import PictureError
-from impasto.runtime.files import _missing
+from impasto.runtime.files import missing_file
+from impasto.runtime.video.containers import load_av, opened, picture_track, scanned, true_rate
 
 F32 = NDArray[np.float32]
 
-_DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,asf,flv,ogg,mxf,nut,ivf,h264,hevc,m4v,mpegvideo,obu"
-_DECLARED = ("mov", "matroska")  # containers that say at their beginning how long they are
 _SAMPLE = 1 << 20  # bytes at each end that, with the size, tell one file from another
 _UNSPECIFIED = 2
 _RGB_MATRIX = 0
@@ -35,19 +29,6 @@ _HDR = {16: "PQ", 18: "HLG"}
 _FULL, _LIMITED = 2, 1
 # Bicubic, with chroma brought to full size and accurate rounding.
 SCALING = 0x4 | 0x2000 | 0x40000
-
-
-def load_av() -> Any:
-    """PyAV, or PictureError with what to do."""
-    try:
-        return import_module("av")
-    except ImportError as error:
-        raise PictureError("Videos need PyAV: pip install 'impasto[video]'.") from error
-
-
-def local(path: Path) -> str:
-    """How FFmpeg is told that a name is a file: ``12:30.mp4`` would be an address otherwise."""
-    return f"file:{path}"
 
 
 class Colors(NamedTuple):
@@ -143,7 +124,7 @@ def open_footage(path: str | os.PathLike[str], *, end: float | None = None) -> F
     place = Path(path)
     mark = _mark(place)
     av = load_av()
-    with _opened(av, place) as container:
+    with opened(place) as container:
         stream = picture_track(container, place)
         first = _first_frame(av, container, stream, place)
         colors, depth, notes = _coding(first)
@@ -152,10 +133,10 @@ def open_footage(path: str | os.PathLike[str], *, end: float | None = None) -> F
         aspect = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
         time_base = stream.time_base
         rate = Fraction(stream.average_rate or stream.guessed_rate or stream.base_rate or 25)
-    times, exact, last, lacking = _scanned(av, place, rate, end)
+    times, exact, last, lacking = scanned(place, rate, end)
     if lacking:
         raise PictureError(lacking)
-    rate = _true_rate(rate, times, time_base)
+    rate = true_rate(rate, times, time_base)
     if first.interlaced_frame:
         notes += ("It is interlaced, and is painted as it is: deinterlace it first for clean strokes.",)
     return Footage(
@@ -223,7 +204,7 @@ class Reader:
 
     def _open(self) -> None:
         self.close()
-        self._container = _opened(self._av, self._footage.path)
+        self._container = opened(self._footage.path)
         self._stream = picture_track(self._container, self._footage.path)
         self._stream.thread_type = "AUTO"
 
@@ -239,7 +220,14 @@ class Reader:
                 self._container.seek(after + 1, stream=self._stream)
             else:
                 self._open()
-        for packet in self._container.demux(self._stream):
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except self._av.error.FFmpegError:
+                return  # the end of what is there
+            if packet is None:
+                return
             try:
                 frames = packet.decode()
             except self._av.error.EOFError:
@@ -265,14 +253,6 @@ class Reader:
         pixels = self._footage.turn.applied(ready.to_ndarray())
         rgb: F32 = np.divide(np.ascontiguousarray(pixels), np.float32(65535 if deep else 255), dtype=np.float32)
         return rgb
-
-
-def picture_track(container: Any, path: Path) -> Any:
-    """The stream of the pictures; PictureError where there is none (a cover picture does not count)."""
-    found = [s for s in container.streams.video if "attached_pic" not in str(s.disposition)]
-    if not found:
-        raise PictureError(f"{path.name} has sound or data and no pictures: give a video.")
-    return max(found, key=lambda s: (s.codec_context.width or 0) * (s.codec_context.height or 0))
 
 
 def turn_of(matrix: tuple[int, ...] | None) -> Turn:
@@ -301,18 +281,10 @@ def _mark(path: Path) -> str:
             digest.update(file.read(_SAMPLE))
             return digest.hexdigest()
     except FileNotFoundError:
-        raise PictureError(_missing(path)) from None
+        raise PictureError(missing_file(path)) from None
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise PictureError(f"{path} cannot be read ({reason}): check its name and permissions.") from error
-
-
-def _opened(av: Any, path: Path) -> Any:
-    try:
-        options = {"protocol_whitelist": "file", "format_whitelist": _DEMUXERS}
-        return av.open(local(path), "r", container_options=options, metadata_errors="replace")
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise PictureError(f"{path.name} is no video, or its beginning is damaged: check the file.") from error
 
 
 def _first_frame(av: Any, container: Any, stream: Any, path: Path) -> Any:
@@ -326,77 +298,6 @@ def _first_frame(av: Any, container: Any, stream: Any, path: Path) -> Any:
     except av.error.FFmpegError:
         pass
     raise PictureError(f"Not one frame of {path.name} can be decoded: it is empty or damaged, so copy it again.")
-
-
-def _scanned(av: Any, path: Path, rate: Fraction, end: float | None) -> tuple[NDArray[np.int64], bool, int, str]:
-    """Go through the packets without decoding.
-
-    Returns:
-        ``times``, ``exact`` and ``last`` of the footage; and in a sentence what is lacking, or nothing.
-    """
-    times: list[int | None] = []
-    decoded: list[int | None] = []
-    lengths: dict[int | None, int] = {}
-    reached, count, broken = 0.0, 0, False
-    with _opened(av, path) as container:
-        stream = picture_track(container, path)
-        unit = stream.time_base
-        declared = (container.duration or 0) / 1e6
-        frames, kind = stream.frames, container.format.name
-        try:
-            for packet in container.demux():
-                if packet.dts is None and not packet.size:
-                    continue
-                shown = packet.pts if packet.pts is not None else packet.dts
-                if shown is not None and packet.time_base is not None:
-                    reached = max(reached, float((shown + (packet.duration or 0)) * packet.time_base))
-                if packet.stream_index == stream.index and packet.size:
-                    count += 1
-                    broken |= packet.is_corrupt
-                    if not packet.is_discard:
-                        times.append(packet.pts)
-                        decoded.append(packet.dts)
-                        lengths[packet.pts] = packet.duration or 0
-        except av.error.FFmpegError:
-            broken = True
-    step = max(1, round(1 / (rate * unit)))
-    if not times:
-        return np.zeros(0, np.int64), False, step, f"{path.name} holds no frame: give another video."
-    exact = _all_known(times) and not kind.startswith("avi")
-    # An AVI has no times, only an order; what FFmpeg makes of it is wrong where frames refer to later ones. They are
-    # shown one after another when the next one could be decoded.
-    known = times if exact else decoded
-    if _all_known(known):
-        sorted_times = np.sort(np.array(known, np.int64))
-    else:
-        begin = min((time for time in (*times, *decoded) if time is not None), default=0)
-        sorted_times = begin + step * np.arange(len(times), dtype=np.int64)
-    last = lengths.get(int(sorted_times[-1]), 0) if exact else 0
-    lacking = ""
-    if kind.startswith(_DECLARED):
-        # Some count the silence that an audio codec begins with into the length.
-        short = declared - reached > 0.3 + 0.01 * declared
-        if broken or count < frames or short:
-            there = float((sorted_times[-1] - sorted_times[0]) * unit)
-            if end is None or end > there:
-                lacking = (
-                    f"{path.name} is cut short: only the first {there:.2f} seconds are there, so copy it again, or "
-                    f"paint what is there with the end at {there:.2f}."
-                )
-    return sorted_times, exact, last, lacking
-
-
-def _true_rate(said: Fraction, times: NDArray[np.int64], unit: Fraction) -> Fraction:
-    """Frames in a second as the file says, unless its frames are far from it (AVI counts places for frames)."""
-    if len(times) < 2:
-        return said
-    counted = (len(times) - 1) / (int(times[-1] - times[0]) * unit)
-    return said if abs(counted / said - 1) < Fraction(1, 10) else Fraction(counted).limit_denominator(1001)
-
-
-def _all_known(times: list[int | None]) -> bool:
-    """Every frame has a time, and no two have the same."""
-    return None not in times and len(set(times)) == len(times)
 
 
 def _coding(frame: Any) -> tuple[Colors, int, tuple[str, ...]]:

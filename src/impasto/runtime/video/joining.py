@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from impasto.errors import PictureError
-from impasto.runtime.video.footage import Footage, _opened, load_av, local, picture_track
+from impasto.runtime.video.containers import load_av, local, opened, picture_track
+from impasto.runtime.video.footage import Footage
 from impasto.runtime.video.reel import Part, Reel, configure, encoder_options, supported
 
 _OWN = {"encoder", "major_brand", "minor_version", "compatible_brands", "duration"}
@@ -46,7 +47,7 @@ def kept_tracks(footage: Footage, reel: Reel, target: Path) -> tuple[list[int], 
     """
     holds = supported(reel.container)
     kept, lost = [], []
-    with _opened(load_av(), footage.path) as container:
+    with opened(footage.path) as container:
         pictures = picture_track(container, footage.path).index
         for track in container.streams:
             if track.index == pictures:
@@ -93,7 +94,7 @@ def join(
     options = {"movflags": "+faststart"} if reel.container in ("mp4", "mov") else {}
     try:
         with (
-            _opened(av, footage.path) as source,
+            opened(footage.path) as source,
             av.open(local(target), "w", format=reel.container, container_options=options) as out,
         ):
             pictures = out.add_stream(reel.encoder, reel.rate, options=encoder_options(reel))
@@ -118,7 +119,7 @@ def join(
         raise PictureError(
             f"{target.name} could not be put together ({reason}): try an output ending in .mkv."
         ) from error
-    _verify(av, target, sum(len(part.times) for _, part in parts))
+    _verify(target, sum(len(part.times) for _, part in parts))
 
 
 def _copy_of(out: Any, track: Any, strip: bool) -> Any:
@@ -199,9 +200,9 @@ def _other_packets(source: Any, copies: dict[int, Any], window: Window) -> Itera
         yield when, packet
 
 
-def _verify(av: Any, target: Path, frames: int) -> None:
+def _verify(target: Path, frames: int) -> None:
     """Read what was written, and count."""
-    with _opened(av, target) as container:
+    with opened(target) as container:
         found = sum(1 for packet in container.demux(picture_track(container, target)) if packet.size)
     if found != frames:
         raise PictureError(f"{target.name} has {found} frames where {frames} were painted: check the disk.")

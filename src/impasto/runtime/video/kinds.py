@@ -23,11 +23,14 @@ _STILLS = (b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1")  # brands of HE
 def is_clip(path: str | os.PathLike[str]) -> bool:
     """Whether a path is to be painted as a video: by its first bytes, or its suffix where they do not tell."""
     place = Path(path)
+    head = b""
     try:
-        with place.open("rb") as file:
-            head = file.read(_HEAD)
+        # What is read from a pipe is gone.
+        if place.is_file():
+            with place.open("rb") as file:
+                head = file.read(_HEAD)
     except (OSError, ValueError):
-        head = b""
+        pass
     if sniff(head) is not None:
         return False
     if head[4:8] == b"ftyp":

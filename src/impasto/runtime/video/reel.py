@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from impasto.errors import PictureError, UnknownName
-from impasto.runtime.video.footage import SCALING, Colors, Footage, load_av
+from impasto.runtime.video.containers import load_av
+from impasto.runtime.video.footage import SCALING, Colors, Footage
 from impasto.runtime.video.kinds import CONTAINERS
 
 F32 = NDArray[np.float32]
