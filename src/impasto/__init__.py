@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from impasto.runtime.picture import Picture
     from impasto.runtime.quick import stylize
     from impasto.runtime.style import StyleModel
+    from impasto.runtime.video.clip import stylize_clip
 
 __version__ = "0.1.0"
 
@@ -27,9 +28,20 @@ _HOMES = {
     "Picture": "impasto.runtime.picture",
     "StyleModel": "impasto.runtime.style",
     "stylize": "impasto.runtime.quick",
+    "stylize_clip": "impasto.runtime.video.clip",
 }
 
-__all__ = ["Bundle", "Generator", "ImpastoError", "Manifest", "Picture", "StyleModel", "__version__", "stylize"]
+__all__ = [
+    "Bundle",
+    "Generator",
+    "ImpastoError",
+    "Manifest",
+    "Picture",
+    "StyleModel",
+    "__version__",
+    "stylize",
+    "stylize_clip",
+]
 
 
 def __getattr__(name: str) -> Any:
