@@ -1,4 +1,4 @@
-"""``impasto models``: list, inspect and verify model files."""
+"""``impasto models``: list, inspect and verify model files, and let one dream (dream.py)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from impasto.apps.cli.terminal import explain, put, put_json, say
 from impasto.errors import ImpastoError
 from impasto.runtime.bundle import Bundle, GraphSpec, Manifest, bundled_models
 
-app = typer.Typer(help="List, inspect and verify model files.", no_args_is_help=True, **TYPER_OPTIONS)
+app = typer.Typer(help="List, inspect and verify model files; let one dream.", no_args_is_help=True, **TYPER_OPTIONS)
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line instead of text.")]
 
