@@ -46,7 +46,7 @@ def opened(path: Path) -> Any:
 
 def picture_track(container: Any, path: Path) -> Any:
     """The stream of the pictures; PictureError where there is none (a cover picture does not count)."""
-    found = [s for s in container.streams.video if not int(s.disposition) & _COVER]
+    found = [s for s in container.streams.video if not s.disposition.value & _COVER]
     if not found:
         raise PictureError(f"{path.name} has sound or data and no pictures: give a video.")
     return max(found, key=lambda s: (s.codec_context.width or 0) * (s.codec_context.height or 0))

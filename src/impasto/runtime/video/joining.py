@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -126,9 +125,7 @@ def _copy_of(out: Any, track: Any, strip: bool) -> Any:
     copy = out.add_stream_from_template(track)
     if not strip:
         copy.metadata.update({k: v for k, v in track.metadata.items() if k.lower() not in _OWN})
-    # What is on by default, forced, a commentary; PyAV lets it be set since version 14.
-    with suppress(AttributeError, ValueError):
-        copy.disposition = track.disposition
+    copy.disposition = track.disposition.value  # default, forced, a commentary
     return copy
 
 
