@@ -12,7 +12,6 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
 import generator_speed
-
 from impasto.training.presets import gan_recipe
 from impasto.training.tasks.gan import GanTask
 
