@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -397,6 +398,21 @@ def test_two_commands_do_not_make_one_output(paint: Paint, tmp_path: Path) -> No
 
     assert paint(clip, on_progress=report).frames == 8
     assert len(said) == 1
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_length(paint: Paint, tmp_path: Path) -> None:
+    peaks = []
+    for count in (20, 160):
+        clip = write_clip(tmp_path / f"{count}.mp4", moving(20, 96, 64) * (count // 20), options={"crf": "20"})
+        tracemalloc.start()
+        try:
+            paint(clip, f"{count}.mkv")
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    # One frame is 74 kB in floats: those of the longer clip would be 10 MB more.
+    assert peaks[1] - peaks[0] < 1.5e6
 
 
 def test_progress_counts_frames(paint: Paint, tmp_path: Path) -> None:
