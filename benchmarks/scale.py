@@ -74,7 +74,7 @@ def run(command: Sequence[str], environment: Mapping[str, str], *, limit: int, t
         return {"error": f"took longer than {timeout:.0f} s"}
     if done.returncode:
         said = [line.strip() for line in done.stderr.splitlines() if line.strip()] or [f"code {done.returncode}"]
-        memory = any(word in done.stderr for word in ("MemoryError", "bad_alloc", "allocate", "memory"))
+        memory = any(word in done.stderr.lower() for word in ("memory", "alloc"))
         why = f"died of memory, held to {limit / 1e9:g} GB" if memory or done.returncode < 0 else "failed"
         return {"error": f"{why} ({said[-1][:100]})"}
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
