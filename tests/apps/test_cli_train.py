@@ -19,7 +19,9 @@ from impasto.runtime.style import StyleModel
 torch = pytest.importorskip("torch")
 
 from impasto.training.checkpoint import load_checkpoint  # noqa: E402
+from impasto.training.journal import Journal  # noqa: E402
 from impasto.training.tasks.style import StyleTask  # noqa: E402
+from training.duel import duel_recipe  # noqa: E402 (needs torch)
 from training.support import LAYERS, TINY, draw_folder, write_vgg  # noqa: E402 (needs torch)
 
 Capture = pytest.CaptureFixture[str]
@@ -151,7 +153,8 @@ def test_export_makes_a_model_that_opens(workshop: Path, tmp_path: Path, capsys:
     assert train(workshop, "--stop-at", "1") == 0
     (tmp_path / "quality.json").write_text('{"style gap": 0.5, "content lost": 1}')
     capsys.readouterr()
-    assert run(["export", "runs/tiny", "-o", "tiny.impasto", "--quality", "quality.json", "--json"]) == 0
+    options = ["--quality", "quality.json", "--dreams", "0", "--json"]
+    assert run(["export", "runs/tiny", "-o", "tiny.impasto", *options]) == 0
     out, err = capsys.readouterr()
     said = json.loads(out)
     assert err == ""
@@ -172,7 +175,14 @@ def test_export_makes_a_model_that_opens(workshop: Path, tmp_path: Path, capsys:
     out, err = capsys.readouterr()
     assert out == "tiny.impasto\n"
     assert "painter 1/4 stages" in err
+    assert "impasto: The model cannot dream. " in err
     assert "MB, step 1; torch and onnxruntime differ by at most " in err
+
+
+def test_only_models_of_many_styles_dream(tmp_path: Path, capsys: Capture) -> None:
+    Journal(tmp_path / "runs/duel").start(duel_recipe(), resume=False)
+    assert run(["export", "runs/duel", "-o", "duel.impasto", "--dreams", "9"]) == 2
+    assert "--dreams is about models of many styles, and runs/duel is one of gan" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", [None, "{", "[1]", '{"gap": "small"}', '{"gap": null}'])

@@ -206,6 +206,10 @@ def export(
     quality: Annotated[
         Path | None, typer.Option(help="JSON file of measured figures (protocol: number) for the manifest.")
     ] = None,
+    dreams: Annotated[
+        int | None,
+        typer.Option(min=0, help="Paintings that a style model looks at to dream by; 1500 without it, 0: it cannot."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     json: Json = False,
 ) -> None:
@@ -217,6 +221,8 @@ def export(
 
     figures = _figures(quality)
     task = Journal(run).recipe().task
+    if dreams is not None and task != "style":
+        raise TrainingError(f"--dreams is about models of many styles, and {run} is one of {task}: leave it out.")
     if task == "style-one":
         from impasto.training.style_one import export_one
 
@@ -225,8 +231,11 @@ def export(
         size, step, apart = one.size, one.manifest.step, {"painter": one.difference}
     elif task == "style":
         with Reporter(json) as progress:
-            painter = export_style(run, output, quality=figures, overwrite=overwrite, progress=progress)
+            wish: dict[str, Any] = {} if dreams is None else {"dreams": dreams}
+            painter = export_style(run, output, quality=figures, overwrite=overwrite, progress=progress, **wish)
         size, step = painter.size, painter.manifest.step
+        for note in painter.notes:
+            say(note)
         apart = {"painter": painter.painter_difference, "encoder": painter.encoder_difference}
     else:
         with Reporter(json) as progress:
