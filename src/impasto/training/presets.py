@@ -39,13 +39,13 @@ class Preset:
     slope: float | None = None
 
 
-_QUICK: dict[str, Any] = {"net": {"output": "tanh"}, "batch": 8, "optim": {"lr": 0.012}}
+_QUICK: dict[str, Any] = {"net": {"output": "tanh"}, "batch": 8, "optim": {"lr": 0.008}}
 """What learns most from a picture that is seen, by trials on avatars (docs/experiments.md): small batches, large steps."""
 
 PRESETS: dict[str, Preset] = {
-    "few": Preset(300_000, _QUICK | {"augment": {"strength": 0.2}}, slope=4e-4),
-    "medium": Preset(600_000, _QUICK, slope=2e-4),
-    "large": Preset(1_500_000, _QUICK | {"augment": {"adaptive": False}}, slope=2e-4),
+    "few": Preset(300_000, _QUICK | {"augment": {"strength": 0.2}}, slope=2e-3),
+    "medium": Preset(600_000, _QUICK, slope=2e-3),
+    "large": Preset(1_500_000, _QUICK | {"augment": {"adaptive": False}}, slope=2e-3),
     # Radford et al. 2016: plain nets, Adam with beta 0.5, no average and nothing else.
     "dcgan": Preset(
         600_000,
