@@ -253,8 +253,13 @@ def test_a_sound_that_the_container_does_not_hold(paint: Paint, tmp_path: Path) 
     clip = write_clip(tmp_path / "a.mp4", moving(2))
     with pytest.raises(PictureError, match=r"cannot hold the sound of a.mp4 \(aac\): choose .*\.mkv"):
         paint(clip, "o.webm")
-    opus = write_clip(tmp_path / "b.mkv", moving(2), sound=None)
-    assert paint(opus, "o.webm").codec == "vp9"
+    assert paint(write_clip(tmp_path / "b.mkv", moving(2), sound=None), "o.webm").codec == "vp9"
+    # FFmpeg thinks that MOV holds Opus, until it begins to write one.
+    opus = write_clip(tmp_path / "c.mkv", moving(2), sound="libopus")
+    with pytest.raises(PictureError, match=r"o.mov cannot hold c.mkv with its sound \(Invalid argument\)"):
+        paint(opus, "o.mov", on_progress=stopping(1))
+    assert sound_of(paint(opus, "o.mp4").output) != []
+    assert hidden(tmp_path) == []
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------

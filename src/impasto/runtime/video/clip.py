@@ -22,7 +22,7 @@ from impasto.runtime.picture import DEFAULT_MAX_PIXELS, Picture
 from impasto.runtime.steady import Steadier, load_cv
 from impasto.runtime.style import Code, StyleModel
 from impasto.runtime.video.footage import Footage, Reader, Shot, open_footage
-from impasto.runtime.video.joining import Window, join, kept_tracks
+from impasto.runtime.video.joining import Window, check_joining, join, kept_tracks
 from impasto.runtime.video.reel import PartWriter, Reel, check_reel, reel_for
 from impasto.runtime.video.work import Work
 
@@ -110,7 +110,7 @@ def stylize_clip(
             last, evenly over its length.
         strength, keep_colors: see :meth:`StyleModel.paint`.
         steady: see :mod:`impasto.runtime.steady`; without it each frame is painted as a photo would be.
-        size: long side of the frames, in pixels; None: as they are.
+        size: long side of the frames, in pixels (both sides become even); None: as they are.
         codec, crf: see ``reel.CODECS``.
         start, end: take only this part of the clip, in seconds from its first frame.
         strip: leave metadata out.
@@ -138,6 +138,7 @@ def stylize_clip(
     frame_size = _frame_size(footage, size, max_pixels)
     reel, notes = reel_for(output, footage, frame_size, codec=codec, crf=crf)
     tracks, lost = kept_tracks(footage, reel, output)
+    check_joining(reel, footage, tracks, output)
     plan = {
         "impasto": impasto.__version__,
         "source": footage.mark,
@@ -154,7 +155,7 @@ def stylize_clip(
         painter = _Painter(model, codes, painting, footage, shown, Steadier() if steady else None)
         damaged = _paint_parts(work, reel, painter, frame_size, part_seconds, on_progress)
         seconds = time.perf_counter() - began
-        whole = work.folder / f"whole{output.suffix}"
+        whole = work.folder / output.name
         parts = [(work.path(number), part) for number, part in enumerate(work.parts)]
         if not parts:
             raise PictureError(f"No frame of {footage.path.name} could be decoded: copy it again.")
@@ -305,7 +306,8 @@ def _frame_size(footage: Footage, size: int | None, max_pixels: int | None) -> t
         if size < 1:
             raise PictureError(f"A frame cannot be {size} pixels long: give a size from 1 on.")
         scale = size / max(width, height)
-        width, height = max(1, round(width * scale)), max(1, round(height * scale))
+        # Even, as most codecs want it.
+        width, height = (max(2, 2 * round(side * scale / 2)) for side in (width, height))
     if max_pixels is not None and width * height > max_pixels:
         raise PictureError(f"Frames of {width}x{height} have more than {max_pixels:,} pixels: choose a smaller size.")
     return width, height

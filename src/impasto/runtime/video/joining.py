@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import heapq
+import io
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,15 +98,9 @@ def join(
             opened(footage.path) as source,
             av.open(local(target), "w", format=reel.container, container_options=options) as out,
         ):
-            pictures = out.add_stream(reel.encoder, reel.rate, options=encoder_options(reel))
-            configure(pictures.codec_context, reel)
-            pictures.time_base = reel.time_base
-            picture = picture_track(source, footage.path)
-            copies = {index: _copy_of(out, source.streams[index], strip) for index in tracks}
+            pictures, copies = _set_up(out, source, footage, reel, tracks)
             if not strip:
-                out.metadata.update({k: v for k, v in source.metadata.items() if k.lower() not in _OWN})
-                pictures.metadata.update(_language(picture))
-                _copy_chapters(source, out, window)
+                _copy_words(source, out, pictures, footage, copies, window)
             out.start_encoding()
             packets = heapq.merge(
                 _picture_packets(av, reel, parts, footage, pictures, window.shift),
@@ -114,23 +110,66 @@ def join(
             for _, packet in packets:
                 out.mux(packet)
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise PictureError(
-            f"{target.name} could not be put together ({reason}): try an output ending in .mkv."
+            f"{target.name} could not be put together ({_reason(error)}): try an output ending in .mkv."
         ) from error
     _verify(target, sum(len(part.times) for _, part in parts))
 
 
-def _copy_of(out: Any, track: Any, strip: bool) -> Any:
-    copy = out.add_stream_from_template(track)
-    if not strip:
-        copy.metadata.update({k: v for k, v in track.metadata.items() if k.lower() not in _OWN})
-    copy.disposition = track.disposition.value  # default, forced, a commentary
-    return copy
+def check_joining(reel: Reel, footage: Footage, tracks: Sequence[int], target: Path) -> None:
+    """Begin the output in memory, since some combinations are refused only then: better before hours of painting.
+
+    Raises:
+        PictureError: the encoder does not take the frames, or the container does not hold the tracks.
+    """
+    av = load_av()
+    with opened(footage.path) as source:
+        out = av.open(io.BytesIO(), "w", format=reel.container)
+        try:
+            _set_up(out, source, footage, reel, tracks)
+            out.start_encoding()
+        except (av.error.FFmpegError, ValueError) as error:
+            raise PictureError(
+                f"{target.name} cannot hold {footage.path.name} with its sound ({_reason(error)}): choose an output "
+                f"ending in .mkv, or another codec."
+            ) from error
+        finally:
+            # Without a packet, some containers do not like to be ended.
+            with suppress(av.error.FFmpegError, ValueError):
+                out.close()
 
 
-def _language(track: Any) -> dict[str, str]:
-    return {k: v for k, v in track.metadata.items() if k.lower() in ("language", "title")}
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error or type(error).__name__).splitlines()[0]
+
+
+def _set_up(out: Any, source: Any, footage: Footage, reel: Reel, tracks: Sequence[int]) -> tuple[Any, dict[int, Any]]:
+    """Give an output its tracks: the pictures, and copies of others by their index."""
+    pictures = out.add_stream(reel.encoder, reel.rate, options=encoder_options(reel))
+    configure(pictures.codec_context, reel)
+    pictures.time_base = reel.time_base
+    copies = {}
+    for index in tracks:
+        track = source.streams[index]
+        copies[index] = out.add_stream_from_template(track)
+        copies[index].disposition = track.disposition.value  # default, forced, a commentary
+    return pictures, copies
+
+
+def _copy_words(source: Any, out: Any, pictures: Any, footage: Footage, copies: dict[int, Any], window: Window) -> None:
+    """Metadata and chapters."""
+    out.metadata.update(_foreign(source.metadata))
+    wanted = ("language", "title")
+    own = picture_track(source, footage.path).metadata
+    pictures.metadata.update({key: value for key, value in own.items() if key.lower() in wanted})
+    for index, copy in copies.items():
+        copy.metadata.update(_foreign(source.streams[index].metadata))
+    _copy_chapters(source, out, window)
+
+
+def _foreign(metadata: dict[str, str]) -> dict[str, str]:
+    """What is not the container's word about itself."""
+    return {key: value for key, value in metadata.items() if key.lower() not in _OWN}
 
 
 def _copy_chapters(source: Any, out: Any, window: Window) -> None:
