@@ -76,6 +76,7 @@ def test_a_picture_in_memory_is_painted_in_parts_where_memory_is_scarce(
     expected, told = model.paint(photo, "the-scream"), list[Progress]()
     monkeypatch.setattr(painting, "resident", lambda: 0)
     monkeypatch.setattr(painting, "_RESERVE", 0)
+    monkeypatch.setitem(painting.KEPT, "onnxruntime", 0)
     enough = 120 * 100 * (105 + 12)
     model.paint(photo, "the-scream", max_memory=enough, progress=told.append)
     assert told == []
@@ -123,6 +124,10 @@ def test_when_a_picture_is_painted_in_parts(monkeypatch: pytest.MonkeyPatch) -> 
     for pixels, allowed, engine, limit in cases:
         assert parts_limit(spec, pixels, allowed, engine=engine) == limit
     assert parts_limit(spec, 7_000_000, GB, engine="onnxruntime", beside=100) == GB
+    monkeypatch.setattr(painting, "resident", lambda: 10**8 + 7_000_000 * 75)
+    assert parts_limit(spec, 7_000_000, GB, engine="onnxruntime") == GB
+    assert parts_limit(spec, 7_000_000, GB, engine="onnxruntime", largest=9_000_000) is None, "what it kept serves"
+    assert parts_limit(spec, 7_000_000, GB, engine="onnxruntime", largest=1_000_000) == GB
 
 
 def test_a_painter_that_looks_at_all_at_once_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,6 +181,7 @@ def test_an_engine_that_has_run_makes_room(style_bundle: Path, windows: Any) -> 
     assert fresh.ran and "painter" not in model._engines, "it goes with its memory when all is painted"
     model.paint(photo, "great-wave")
     used = model._engine("painter")
+    assert used.largest == 60 * 52
     seen: list[object] = []
     real = painting._paint
     windows(1000)

@@ -63,6 +63,7 @@ class Engine:
         device: where it runs, in words, such as ``"onnxruntime on CPU, 2 threads"``.
         notes: what did not go as asked, a sentence each, such as a GPU that could not be used.
         ran: it has run, and keeps the memory that it took.
+        largest: pixels of the largest picture that :meth:`run_picture` was given.
         inputs, outputs: names, in the graph's order.
 
     Raises:
@@ -92,6 +93,7 @@ class Engine:
             else _OpenVino(model, self.threads, exact)
         )
         self.device, self.notes, self.ran = self._backend.device, self._backend.notes, False
+        self.largest = 0
         self.inputs, self.outputs = self._backend.inputs, self._backend.outputs
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -156,6 +158,7 @@ class Engine:
             EngineError: as :meth:`run`; or the picture has no pixels, or the output is not of the picture's size.
         """
         padded, crop = pad_to_rule(picture, minimum, multiple)
+        self.largest = max(self.largest, padded.shape[2] * padded.shape[3])
         with self._running({name: padded, **rest}) as outputs:
             painted = outputs[self.outputs[0]]
             if painted.ndim != 4 or painted.shape[2:] != padded.shape[2:]:

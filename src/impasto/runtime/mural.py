@@ -88,6 +88,7 @@ def paint_file(
     """
     limit = default_limit() if max_memory is None else max_memory
     check_target(target, overwrite=overwrite)
+    model.make_room()
     kind, folder = format_for(target), Path(target).absolute().parent
     with ExitStack() as open_files:
         file, source_kind, name = open_files.enter_context(open_source(source))

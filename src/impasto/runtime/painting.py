@@ -36,6 +36,9 @@ from before the run to its peak, at every size, and 12 for the photo's planes. A
 :func:`pixel_cost` finds out.
 """
 
+KEPT = {"onnxruntime": 75, "openvino": 95}
+"""Bytes a pixel that an engine keeps of its largest run, and uses again (measured likewise, and a little less)."""
+
 WHOLE_COST = 40
 """Bytes a pixel that a picture takes beside that where all of it is read, painted and written at once."""
 
@@ -87,7 +90,9 @@ def beside(spec: GraphSpec, planes: F32, alpha: F32 | None) -> dict[str, F32]:
     return feeds
 
 
-def parts_limit(spec: GraphSpec, pixels: int, max_memory: int | None, *, engine: str, beside: int = 12) -> int | None:
+def parts_limit(
+    spec: GraphSpec, pixels: int, max_memory: int | None, *, engine: str, beside: int = 12, largest: int = 0
+) -> int | None:
     """Whether a picture is to be painted in parts.
 
     Args:
@@ -96,6 +101,7 @@ def parts_limit(spec: GraphSpec, pixels: int, max_memory: int | None, *, engine:
         max_memory: bytes that the process may hold; None: half of what is free is ours.
         engine: its name.
         beside: bytes a pixel that the whole picture takes beside the painting.
+        largest: pixels of the largest picture that the engine has painted.
 
     Returns:
         The bytes to stay within, or None where all of it can be painted at once.
@@ -106,7 +112,8 @@ def parts_limit(spec: GraphSpec, pixels: int, max_memory: int | None, *, engine:
     if max_memory is None and pixels <= SMALL:
         return None
     limit = default_limit() if max_memory is None else max_memory
-    if resident() + pixels * (PIXEL_COST[engine] + beside) <= limit:
+    # What the engine kept is held already, and is not taken once more.
+    if resident() + pixels * (PIXEL_COST[engine] + beside) - KEPT[engine] * min(pixels, largest) <= limit:
         return None
     if spec.receptive_field is None:
         if max_memory is None:

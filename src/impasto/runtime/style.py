@@ -277,7 +277,15 @@ class StyleModel:
             ImpastoError: it has to be, and this model cannot.
         """
         spec, (width, height) = self._spec("painter"), size
-        return parts_limit(spec, width * height, max_memory, engine=self._engine_name, beside=beside)
+        painter = self._engines.get("painter")  # not loaded for this
+        largest = 0 if painter is None else painter.largest
+        return parts_limit(spec, width * height, max_memory, engine=self._engine_name, beside=beside, largest=largest)
+
+    def make_room(self) -> None:
+        """Let the painter go if it has painted, with the memory that it keeps; the next painting loads it anew."""
+        painter = self._engines.get("painter")
+        if painter is not None and painter.ran:
+            self._forget("painter")
 
     def paint_parts(
         self,
@@ -305,8 +313,7 @@ class StyleModel:
 
         used, finish = self._wanted(code, strength, keep_colors, (photo.width, photo.height), own, even)
         # An engine keeps the memory of its largest run: a fresh one has all of the limit, and goes when it is done.
-        if self._engine("painter").ran:
-            self._forget("painter")
+        self.make_room()
         painter, spec = self._engine("painter"), self._spec("painter")
         try:
             paint_parts(
