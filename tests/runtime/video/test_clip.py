@@ -106,7 +106,9 @@ def test_quality_can_be_chosen(paint: Paint, tmp_path: Path) -> None:
     sizes = [paint(clip, f"{crf}.mp4", crf=crf, steady=False).output.stat().st_size for crf in (0, 18, 45)]
     plain = paint(clip, "plain.mp4", steady=False)
     assert sizes[0] > 1.5 * sizes[1] > 2 * sizes[2]
-    assert (plain.codec, plain.crf, plain.output.stat().st_size) == ("h264", 18, sizes[1])
+    assert (plain.codec, plain.crf) == ("h264", 18)
+    # Not to the byte: now and then x264 spends a little more or less on the very same frames.
+    assert plain.output.stat().st_size == pytest.approx(sizes[1], rel=0.05)
 
 
 def test_odd_sides_and_turned_videos(paint: Paint, model: StyleModel, tmp_path: Path) -> None:

@@ -248,6 +248,7 @@ class Reader:
             src_color_range=colors.range,
             dst_color_range=_FULL,
             interpolation=SCALING,
+            threads=1,
             **yuv,
         )
         pixels = self._footage.turn.applied(ready.to_ndarray())

@@ -78,7 +78,7 @@ _RGB, _BT709, _UNSPECIFIED = 0, 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Reel:
-    """How a video is written. Two reels that are equal give the same bytes for the same frames.
+    """How a video is written. The parts of reels that are equal fit together.
 
     Attributes:
         container: FFmpeg's name of it.
@@ -272,6 +272,7 @@ class PartWriter:
             src_color_range=2,
             dst_color_range=reel.colors.range,
             interpolation=SCALING,
+            threads=1,
             **matrix,
         )
         frame.pts, frame.time_base = time, reel.time_base
