@@ -393,6 +393,20 @@ def test_damaged_parts_are_painted_again(paint: Paint, tmp_path: Path) -> None:
         done.output.unlink()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+def test_a_full_disk_is_one_sentence_and_costs_no_finished_part(paint: Paint, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mp4", moving(8))
+
+    def fill(progress: Progress) -> None:
+        if progress.done == 1:
+            (parts_folder(tmp_path / "out.mkv") / "00001.packets").symlink_to("/dev/full")
+
+    with pytest.raises(PictureError, match=r"cannot be written \(No space left on device\)"):
+        paint(clip, on_progress=fill, **EXACT)
+    assert not (tmp_path / "out.mkv").exists()
+    assert paint(clip, **EXACT).resumed == 5
+
+
 def test_two_commands_do_not_make_one_output(paint: Paint, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "a.mp4", moving(8))
     said = []

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -84,12 +85,12 @@ class Work:
         """The file of the next part; nothing is left of it where the block fails."""
         path = self.path(len(self.parts))
         with _explained(self.folder):
-            file = path.open("wb")
+            file = _PartFile(path)
         try:
             with file:
                 yield file
-                file.flush()
-                os.fsync(file.fileno())
+                with _explained(self.folder):
+                    os.fsync(file.fileno())
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -180,6 +181,21 @@ class Work:
             file.flush()
             os.fsync(file.fileno())
         neighbour.replace(self.folder / name)
+
+
+class _PartFile(io.FileIO):
+    """Unbuffered, so that a full disk shows where something is written: painting has OSErrors of its own."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "wb")
+        self._folder = path.parent
+
+    def write(self, data: Any, /) -> int:
+        left = memoryview(data)
+        with _explained(self._folder):
+            while left:
+                left = left[super().write(left) :]
+        return len(data)
 
 
 def _digest(path: Path) -> str:
