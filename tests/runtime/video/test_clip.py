@@ -404,7 +404,12 @@ def test_a_full_disk_is_one_sentence_and_costs_no_finished_part(paint: Paint, tm
     with pytest.raises(PictureError, match=r"cannot be written \(No space left on device\)"):
         paint(clip, on_progress=fill, **EXACT)
     assert not (tmp_path / "out.mkv").exists()
-    assert paint(clip, **EXACT).resumed == 5
+    joined = parts_folder(tmp_path / "out.mkv") / "out.mkv"
+    joined.symlink_to("/dev/full")
+    with pytest.raises(PictureError, match=r"could not be put together \(No space left on device\): make room"):
+        paint(clip, **EXACT)
+    joined.unlink()
+    assert paint(clip, **EXACT).resumed == 8
 
 
 def test_two_commands_do_not_make_one_output(paint: Paint, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import heapq
 import io
 from collections.abc import Iterator, Sequence
@@ -110,9 +111,9 @@ def join(
             for _, packet in packets:
                 out.mux(packet)
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise PictureError(
-            f"{target.name} could not be put together ({_reason(error)}): try an output ending in .mkv."
-        ) from error
+        full = getattr(error, "errno", None) == errno.ENOSPC
+        hint = f"make room in {target.parent.parent}" if full else "try an output ending in .mkv"
+        raise PictureError(f"{target.name} could not be put together ({_reason(error)}): {hint}.") from error
     _verify(target, sum(len(part.times) for _, part in parts))
 
 
