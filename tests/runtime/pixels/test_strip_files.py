@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from typing import Any
 
 import numpy as np
@@ -164,3 +165,18 @@ def test_what_a_format_cannot_hold_is_refused() -> None:
         write_strips(io.BytesIO(), "JPEG", (10, 70000, 3), never, PictureInfo())
     with pytest.raises(PictureError, match="Quality 0 does not exist"):
         write_strips(io.BytesIO(), "JPEG", (10, 70, 3), never, PictureInfo(), quality=0)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG"])
+def test_metadata_that_cannot_be_written_is_one_sentence(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Odd(Image.Exif):
+        def tobytes(self, offset: int = 8) -> bytes:
+            raise struct.error("ushort format requires 0 <= number <= 65535")
+
+        def items(self) -> Any:
+            return self.tobytes()
+
+    monkeypatch.setattr(strip_files, "exif_for", lambda *_: Odd())
+    black = np.zeros((10, 20, 3), np.uint8)
+    with pytest.raises(PictureError, match=f"could not be written as {kind} .*or strip its metadata"):
+        write_strips(io.BytesIO(), kind, black.shape, lambda area: black, info())  # type: ignore[arg-type]

@@ -66,30 +66,30 @@ def write_strips(
     exif = None if strip else exif_for(info, (width, height))
     xmp = None if strip else info.xmp
     dpi = None if strip else info.dpi
-    if kind == "TIFF":
-        _write_tiff(file, shape, samples, depth // 8, big, exif=exif, xmp=xmp, icc=info.icc, dpi=dpi)
-    elif kind == "PNG":
-        block = None if exif is None else exif.tobytes().removeprefix(b"Exif\0\0")
-        text = () if strip else info.text
-        file.write(deep.png_head(shape, depth, exif=block, xmp=xmp, icc=info.icc, dpi=dpi, text=text))
-        whole = Area(0, 0, height, width)
-        for part in deep.deflate_png(samples(area) for area in whole.bands(_BAND)):
-            if part:
-                file.write(deep.png_chunk(b"IDAT", part))
-        file.write(deep.png_chunk(b"IEND", b""))
-    else:
-        options = save_options(kind, info, quality, strip=strip, exif=exif)
-        try:
+    try:
+        if kind == "TIFF":
+            _write_tiff(file, shape, samples, depth // 8, big, exif=exif, xmp=xmp, icc=info.icc, dpi=dpi)
+        elif kind == "PNG":
+            block = None if exif is None else exif.tobytes().removeprefix(b"Exif\0\0")
+            text = () if strip else info.text
+            file.write(deep.png_head(shape, depth, exif=block, xmp=xmp, icc=info.icc, dpi=dpi, text=text))
+            whole = Area(0, 0, height, width)
+            for part in deep.deflate_png(samples(area) for area in whole.bands(_BAND)):
+                if part:
+                    file.write(deep.png_chunk(b"IDAT", part))
+            file.write(deep.png_chunk(b"IEND", b""))
+        else:
+            options = save_options(kind, info, quality, strip=strip, exif=exif)
             if kind == "JPEG":
                 _write_jpeg(file, shape, samples, options)
             else:
                 _write_whole(file, kind, samples(Area(0, 0, height, width)), options)
-        except (ValueError, RuntimeError, KeyError, TypeError, OverflowError) as error:
-            raise PictureError(
-                f"The picture could not be written as {kind} ({error}): try another format or strip its metadata."
-            ) from error
-        except MemoryError as error:
-            raise PictureError(f"The picture ({width}x{height}) does not fit into memory: write TIFF.") from error
+    except (ValueError, RuntimeError, KeyError, TypeError, OverflowError, struct.error) as error:
+        raise PictureError(
+            f"The picture could not be written as {kind} ({error}): try another format or strip its metadata."
+        ) from error
+    except MemoryError as error:
+        raise PictureError(f"The picture ({width}x{height}) does not fit into memory: write TIFF.") from error
 
 
 def _write_tiff(
