@@ -5,6 +5,7 @@ Apart from `impasto.runtime.mural`, which does the painting, because every comma
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from impasto.runtime.style import StyleModel
+
+WHOLE_DECODERS = {"WEBP": 12, "AVIF": 12}
+"""Bytes a pixel that decoders take which give a picture only as a whole, beside the image that is made of it."""
 
 
 def file_limit(
@@ -64,7 +68,16 @@ def header(file: BinaryIO, kind: str, name: str, max_pixels: int | None) -> tupl
     with one_sentence(name):
         image: Image.Image = reader_of(kind)(file)
         check_size(image, name, max_pixels)
-        pixel = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}.get(image.mode, 4)
+        pixel = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}.get(image.mode, 4) + _besides(image, kind)
         # Pillow turns a TIFF upright by making a second one.
         twice = kind == "TIFF" and getattr(image, "tag_v2", {}).get(0x0112, 1) != 1
-        return *image.size, image.width * image.height * pixel * (2 if twice else 1)
+        return *image.size, math.ceil(image.width * image.height * pixel * (2 if twice else 1))
+
+
+def _besides(image: Image.Image, kind: str) -> float:
+    """Bytes a pixel that a decoder takes beside the image that Pillow makes (measured)."""
+    if kind == "JPEG" and "progressive" in image.info:
+        # All coefficients, of 16 bits, until the last scan has been read.
+        layers: list[int] = [across * down for _, across, down, *_ in getattr(image, "layer", ())]
+        return 2 * sum(layers) / max(layers, default=1)
+    return WHOLE_DECODERS.get(kind, 0)

@@ -165,3 +165,16 @@ def test_what_decoding_takes(mode: str, pixel: int) -> None:
         header(io.BytesIO(turned), "TIFF", "it", 1199)
     with pytest.raises(PictureError, match="damaged"):
         header(io.BytesIO(turned[:6]), "TIFF", "it", None)
+
+
+@pytest.mark.parametrize(("sampling", "pixel"), [("4:4:4", 10), ("4:2:2", 8), ("4:2:0", 7)])
+def test_a_progressive_jpeg_takes_more(sampling: str, pixel: int) -> None:
+    image = Image.new("RGB", (40, 30))
+    data = encoded(image, "JPEG", progressive=True, subsampling=sampling)
+    assert header(io.BytesIO(data), "JPEG", "it", None) == (40, 30, 1200 * pixel)
+    assert header(io.BytesIO(encoded(image, "JPEG")), "JPEG", "it", None)[2] == 4800
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "AVIF"])
+def test_what_is_decoded_whole_takes_more(kind: str) -> None:
+    assert header(io.BytesIO(encoded(Image.new("RGB", (40, 30)), kind)), kind, "it", None)[2] == 1200 * 16
