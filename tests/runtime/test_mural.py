@@ -166,6 +166,28 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, model: StyleModel, monkeypa
     assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
 
 
+def test_what_goes_wrong_later_is_not_put_down_to_the_photo(tmp_path: Path, model: StyleModel) -> None:
+    file = photo(tmp_path / "photo.png")
+
+    def told(report: Progress) -> None:
+        if report.total:
+            raise BrokenPipeError(32, "Broken pipe")
+
+    with pytest.raises(BrokenPipeError):
+        paint_file(model, file, tmp_path / "out.jpg", "great-wave", max_memory=PLENTY, progress=told)
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
+
+
+def test_the_photo_itself_is_no_output(tmp_path: Path, model: StyleModel) -> None:
+    file = photo(tmp_path / "photo.png")
+    (tmp_path / "link.png").symlink_to(file)
+    before = file.read_bytes()
+    for target in (file, tmp_path / "link.png"):
+        with pytest.raises(PictureError, match="is the photo itself, and it would be lost"):
+            paint_file(model, file, target, "great-wave", max_memory=PLENTY, overwrite=True)
+    assert file.read_bytes() == before
+
+
 def test_too_little_memory_is_found_out_first(
     tmp_path: Path, model: StyleModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,35 +88,39 @@ def paint_file(
     """
     limit = default_limit() if max_memory is None else max_memory
     check_target(target, overwrite=overwrite)
+    if Path(target).exists() and Path(source).exists() and Path(target).samefile(source):
+        raise PictureError(f"{target} is the photo itself, and it would be lost: choose another output.")
     model.make_room()
     kind, folder = format_for(target), Path(target).absolute().parent
     with ExitStack() as open_files:
-        file, source_kind, name = open_files.enter_context(open_source(source))
-        width, height, decoding = header(file, source_kind, name, max_pixels)
-        # Painting in parts may be long: what cannot be written in the end is found out now.
-        sides = (width, height) if size is None else resized_size((width, height), size)
-        if sides[0] * sides[1] > DEFAULT_MAX_PIXELS and size is not None:
-            raise PictureError(
-                f"{sides[0]}x{sides[1]} is more than {DEFAULT_MAX_PIXELS:,} pixels: choose a smaller size."
-            )
-        check_encodable(kind, *sides, quality)
-        encoding = 0 if kind in STRIPPED else ENCODER_COST * sides[0] * sides[1]
-        for what, need in ((f"Reading {name}", decoding + _READING), (f"Writing {kind} whole", encoding)):
-            if resident() + need > limit:
-                hint = "write JPEG, PNG or TIFF, or allow" if need == encoding else "shrink it, or allow"
+        # Open no longer than it is read: what goes wrong later must not be put down to the photo.
+        with open_source(source) as (file, source_kind, name):
+            width, height, decoding = header(file, source_kind, name, max_pixels)
+            # Painting in parts may be long: what cannot be written in the end is found out now.
+            sides = (width, height) if size is None else resized_size((width, height), size)
+            if sides[0] * sides[1] > DEFAULT_MAX_PIXELS and size is not None:
                 raise PictureError(
-                    f"{what} takes about {said_size(resident() + need)} of memory and {said_size(limit)} are allowed: "
-                    f"{hint} more."
+                    f"{sides[0]}x{sides[1]} is more than {DEFAULT_MAX_PIXELS:,} pixels: choose a smaller size."
                 )
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise PictureError(f"{folder} cannot be made ({error.strerror or error}): write elsewhere.") from error
-        progress(Progress(0, None, "windows", f"reading {name}"))
-        photo, info = decode_to_canvas(file, source_kind, name, folder)
-        open_files.enter_context(photo)
+            check_encodable(kind, *sides, quality)
+            encoding = 0 if kind in STRIPPED else ENCODER_COST * sides[0] * sides[1]
+            for what, need in ((f"Reading {name}", decoding + _READING), (f"Writing {kind} whole", encoding)):
+                if resident() + need > limit:
+                    hint = "write JPEG, PNG or TIFF, or allow" if need == encoding else "shrink it, or allow"
+                    raise PictureError(
+                        f"{what} takes about {said_size(resident() + need)} of memory and {said_size(limit)} are "
+                        f"allowed: {hint} more."
+                    )
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise PictureError(f"{folder} cannot be made ({error.strerror or error}): write elsewhere.") from error
+            progress(Progress(0, None, "windows", f"reading {name}"))
+            photo, info = decode_to_canvas(file, source_kind, name, folder)
+            open_files.enter_context(photo)
         if size is not None and size != max(photo.width, photo.height):
-            photo = open_files.enter_context(_resized(photo, size, folder))
+            read, photo = photo, open_files.enter_context(_resized(photo, size, folder))
+            read.close()  # its place on the disk is free from here on
         alpha = photo.channels == 4
         # One rounding is enough: what will still be laid on white is kept finer than it is written.
         deep = info.depth == 16 if kind in ("PNG", "TIFF") else kind == "JPEG" and alpha
