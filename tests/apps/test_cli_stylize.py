@@ -312,7 +312,7 @@ def test_a_folder_is_mirrored(stylize: Stylize, capsys: pytest.CaptureFixture[st
     assert stylize("trip", "-o", "painted") == 0
     assert capsys.readouterr().out.splitlines() == [str(Path("painted/b.png")), str(Path("painted/day two/a.jpg"))]
     assert stylize("trip/**/*.jpg", "--output", "painted2") == 0
-    assert [path.as_posix() for path in Path("painted2").rglob("*.*")] == ["painted2/day two/a.jpg"]
+    assert [path.as_posix() for path in Path("painted2").rglob("*.jpg")] == ["painted2/day two/a.jpg"]
 
 
 def test_progress_on_a_terminal_only(
@@ -352,13 +352,13 @@ def test_stopping_leaves_whole_pictures_only(stylize: Stylize, style_bundle: Pat
     ]
     with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline().endswith("0000.jpg\n")
+        assert process.stdout.readline().endswith(".jpg\n")
         time.sleep(0.05)
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
     assert process.returncode == code
     assert "Traceback" not in err
-    written = list(Path("out").iterdir())
+    written = [path for path in Path("out").iterdir() if path.name != "impasto-report.jsonl"]
     assert 0 < len(written) < 3000, "it was stopped half way"
     assert all(path.suffix == ".jpg" and path.name[0] != "." for path in written)
     assert {Picture.open(path).size for path in written} == {(48, 40)}

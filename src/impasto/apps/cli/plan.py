@@ -64,7 +64,7 @@ def plan_jobs(
     """
     if output == "":
         raise PictureError("-o is empty: give a file or a folder to it.")
-    folder = _output_folder(inputs, output, suffix)
+    folder = output_folder(inputs, output, suffix)
     found = find_inputs(inputs, avoid=folder)
     if STREAM in inputs and len(inputs) > 1:
         raise PictureError("Standard input (-) cannot be mixed with other pictures: paint it in a command of its own.")
@@ -86,7 +86,9 @@ def plan_jobs(
         jobs.append(Job(one.path, target))
     if output is None:
         jobs = _without_earlier_results(jobs, found)
-    _refuse_clashes(jobs, kept, overwrite)
+    _refuse_clashes(jobs, kept)
+    if not overwrite:
+        refuse_existing(jobs)
     return jobs
 
 
@@ -130,7 +132,7 @@ def find_inputs(inputs: Sequence[str], *, avoid: Path | None = None) -> list[Fou
     return list(found.values())
 
 
-def _output_folder(inputs: Sequence[str], output: str | None, suffix: str | None) -> Path | None:
+def output_folder(inputs: Sequence[str], output: str | None, suffix: str | None) -> Path | None:
     """The folder that ``output`` means, or None where it is a file, a stream or not given."""
     if output is None or output == STREAM:
         return None
@@ -144,6 +146,12 @@ def _output_folder(inputs: Sequence[str], output: str | None, suffix: str | None
     if suffix is not None and SUFFIXES[suffix] != format_for(path):
         raise PictureError(f"-o {output} and --format {suffix[1:]} disagree: leave one of them out.")
     return None
+
+
+def reported_folder(inputs: Sequence[str], output: str | None, suffix: str | None) -> Path | None:
+    """The output folder, where inputs are found through folders or patterns, so that a report is kept in it."""
+    found = any(Path(text).is_dir() or (glob.has_magic(text) and not os.path.lexists(text)) for text in inputs if text)
+    return output_folder(inputs, output, suffix) if found and output else None
 
 
 def suffix_of(format: str) -> str:
@@ -195,7 +203,7 @@ def _without_earlier_results(jobs: list[Job], found: list[Found]) -> list[Job]:
     ]
 
 
-def _refuse_clashes(jobs: list[Job], kept: Sequence[str], overwrite: bool) -> None:
+def _refuse_clashes(jobs: list[Job], kept: Sequence[str]) -> None:
     sources = {_real(job.source) for job in jobs if job.source is not None} | {_real(Path(name)) for name in kept}
     taken: dict[str, Job] = {}
     for job in jobs:
@@ -212,8 +220,12 @@ def _refuse_clashes(jobs: list[Job], kept: Sequence[str], overwrite: bool) -> No
         ancestor = next((parent for parent in job.target.parents if os.path.lexists(parent)), None)
         if ancestor is not None and not ancestor.is_dir():
             raise PictureError(f"{ancestor} is a file, so nothing can be written inside it: choose another folder.")
+
+
+def refuse_existing(jobs: Sequence[Job]) -> None:
+    """Refuse to replace what is there; PictureExists."""
     there = [job.target for job in jobs if job.target is not None and os.path.lexists(job.target)]
-    if there and not overwrite:
+    if there:
         more = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
         raise PictureExists(f"{there[0]}{more} exists already: choose another output or add --overwrite.")
 

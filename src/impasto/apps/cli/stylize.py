@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
 from impasto.apps.cli.blend import Wanted, label_of, parse_style, weight_of
 from impasto.apps.cli.film import Crf, End, Morph, Start, Steady, VideoCodec, clip_among, paint_film
+from impasto.apps.cli.one import Settings, paint_job
 from impasto.apps.cli.painter import (
     Engine,
     KeepColors,
@@ -23,26 +22,13 @@ from impasto.apps.cli.painter import (
     load_painter,
     only_style,
 )
-from impasto.apps.cli.parts import MaxMemory, allowed_memory, paint_in_parts
-from impasto.apps.cli.plan import STREAM, Job, plan_jobs, suffix_of
-from impasto.apps.cli.terminal import (
-    ReaderLeftError,
-    default_of,
-    explain,
-    progress_bar,
-    put,
-    put_bytes,
-    put_json,
-    say,
-    trace,
-)
+from impasto.apps.cli.parts import MaxMemory, allowed_memory
+from impasto.apps.cli.plan import Job, plan_jobs, reported_folder, suffix_of
+from impasto.apps.cli.several import Jobs, Resume, one_by_one, tell_all
+from impasto.apps.cli.terminal import default_of, say
 from impasto.errors import PictureError
-from impasto.progress import Progress
 from impasto.runtime.picture import Picture
 from impasto.runtime.style import StyleModel
-
-STREAM_SUFFIX = ".png"
-"""What standard output gets without ``--format``: it keeps transparency and all 16 bits."""
 
 
 def stylize(
@@ -101,6 +87,8 @@ def stylize(
     crf: Crf = None,
     start: Start = None,
     end: End = None,
+    jobs: Jobs = None,
+    resume: Resume = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per picture, not its path.")] = False,
 ) -> None:
     """Paint pictures in the manner of others.
@@ -110,7 +98,8 @@ def stylize(
     wanted = [parse_style(text) for text in style or [only_style(model)]]
     allowed = allowed_memory(max_memory)
     film: dict[str, Any] = {"steady": steady, "codec": codec, "crf": crf, "start": start, "end": end}
-    clip = clip_among(inputs, {**film, "morph": morph}, {"format": format, "quality": quality})
+    unfit = {"format": format, "quality": quality, "jobs": jobs, "resume": resume}
+    clip = clip_among(inputs, {**film, "morph": morph}, unfit)
     if clip is not None:
         paint_film(
             clip,
@@ -130,58 +119,56 @@ def stylize(
         )
         return
     suffix = None if format is None else suffix_of(format)
-    jobs = plan_jobs(
+    folder = reported_folder(inputs, output, suffix)
+    if resume and folder is None:
+        raise PictureError("--resume goes on with a folder or pattern painted into a folder: give one, and -o FOLDER.")
+    planned = plan_jobs(
         inputs,
         output=output,
         label=label_of(wanted),
         suffix=suffix,
-        overwrite=overwrite,
+        # Which of those that exist are finished is known once the report is read.
+        overwrite=overwrite or (folder is not None and resume is not False),
         kept=[one.style for one in wanted],
     )
-    _refuse_streams(jobs, json)
+    _refuse_streams(planned, json)
     painter = load_painter(model, engine=engine, threads=threads, precision=precision)
     code = blend(painter, wanted)
 
-    def paint(job: Job) -> dict[str, Any]:
-        started = time.perf_counter()
-        writing: dict[str, Any] = {"overwrite": overwrite, "strip": strip, "quality": quality}
-        painting: dict[str, Any] = {"strength": strength, "keep_colors": keep_colors, "max_memory": allowed}
-        mural = paint_in_parts(
-            painter,
-            job,
-            code,
-            size=size,
-            max_pixels=max_pixels,
-            bar=len(jobs) == 1 and not json,
-            **painting,
-            **writing,
-        )
-        if mural is not None:
-            (width, height), notes, lost = mural.size, mural.notes, mural.lost
-        else:
-            photo = Picture.open(sys.stdin.buffer.read() if job.source is None else job.source, max_pixels=max_pixels)
-            if size is not None:
-                photo = photo.resized(size)
-            painted = painter.paint(photo, code, **painting)
-            (width, height), notes = painted.size, painted.info.notes
-            if job.target is None:
-                kind = suffix or STREAM_SUFFIX
-                put_bytes(painted.to_bytes(kind, strip=strip, quality=quality))
-                lost = painted.losses(kind)
-            else:
-                lost = painted.save(job.target, **writing)
-        return {
-            "input": STREAM if job.source is None else str(job.source),
-            "output": STREAM if job.target is None else str(job.target),
-            "style": [{"style": one.style, "weight": weight_of(one)} for one in wanted],
-            "strength": strength,
-            "width": width,
-            "height": height,
-            "seconds": round(time.perf_counter() - started, 4),
-            "notes": [*notes, *lost],
-        }
+    settings = Settings(
+        style=[{"style": one.style, "weight": weight_of(one)} for one in wanted],
+        suffix=suffix,
+        strength=strength,
+        keep_colors=keep_colors,
+        size=size,
+        quality=quality,
+        strip=strip,
+        max_pixels=max_pixels,
+        max_memory=allowed,
+    )
+    if folder is not None or jobs is not None:
+        from impasto.apps.cli.folder import paint_folder
 
-    failed = paint_all(jobs, paint, json=json)
+        loading = {"name_or_path": model, "engine": engine, "threads": threads, "precision": precision}
+        failed = paint_folder(
+            planned,
+            painter,
+            code,
+            settings,
+            loading,
+            folder=folder,
+            resume=resume,
+            overwrite=overwrite,
+            workers=jobs,
+            json=json,
+        )
+    else:
+        bar = len(planned) == 1 and not json
+
+        def paint(job: Job) -> dict[str, Any]:
+            return paint_job(painter, code, job, settings, overwrite=overwrite, bar=bar)
+
+        failed = tell_all(len(planned), one_by_one(planned, paint, lone=len(planned) == 1), json=json)
     if failed:
         raise typer.Exit(1)
 
@@ -195,42 +182,6 @@ def blend(painter: StyleModel, wanted: list[Wanted]) -> Any:
     if len(wanted) == 1 and wanted[0].weight is not None:
         say(f"One style alone needs no weight, so {wanted[0].weight:g} is ignored: use --strength for a lighter hand.")
     return painter.code([(one.style, weight_of(one)) for one in wanted])
-
-
-def paint_all(jobs: list[Job], paint: Callable[[Job], dict[str, Any]], *, json: bool) -> int:
-    """Paint every picture, go on past those that fail, and report each.
-
-    Returns:
-        How many failed. The only picture of a command does not fail quietly: its error is raised.
-    """
-    failed = 0
-    with progress_bar(len(jobs), quiet=json) as report:
-        for done, job in enumerate(jobs):
-            name = "standard input" if job.source is None else str(job.source)
-            report(Progress(done, len(jobs), "pictures", name))
-            try:
-                line = paint(job)
-            except ReaderLeftError:
-                raise
-            # A fault in one picture, even one of ours, must not cost a night's work on all the others.
-            except Exception as error:
-                if len(jobs) == 1:
-                    raise
-                failed += 1
-                trace()
-                say(f"{name}: {explain(error)}")
-                if json:
-                    put_json({"input": name, "error": explain(error)})
-                continue
-            for note in line["notes"]:
-                say(f"{name}: {note}")
-            if json:
-                put_json(line)
-            elif job.target is not None:
-                put(line["output"])
-    if failed:
-        say(f"{failed} of {len(jobs)} pictures could not be painted.")
-    return failed
 
 
 def _refuse_streams(jobs: list[Job], json: bool) -> None:

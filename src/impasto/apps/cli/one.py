@@ -1,0 +1,92 @@
+"""Painting one picture of a command, in the command's own process or in a worker's."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from impasto.apps.cli.parts import paint_in_parts
+from impasto.apps.cli.plan import STREAM, Job
+from impasto.apps.cli.terminal import put_bytes
+from impasto.runtime.picture import Picture
+from impasto.runtime.style import Code, StyleModel
+
+STREAM_SUFFIX = ".png"
+"""What standard output gets without ``--format``: it keeps transparency and all 16 bits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What all pictures of a command have in common; only JSON's kinds of values.
+
+    Attributes:
+        style: for the line about a picture: ``{"style": ..., "weight": ...}`` each.
+        suffix: the format that was asked for, or None.
+        strength, keep_colors, size, quality, strip, max_pixels, max_memory: as the options of ``impasto stylize``.
+    """
+
+    style: Sequence[dict[str, Any]]
+    suffix: str | None
+    strength: float
+    keep_colors: bool
+    size: int | None
+    quality: int | None
+    strip: bool
+    max_pixels: int
+    max_memory: int | None
+
+
+def paint_job(
+    painter: StyleModel, code: Code, job: Job, settings: Settings, *, overwrite: bool, bar: bool = False
+) -> dict[str, Any]:
+    """Read, paint and write one picture.
+
+    Args:
+        code: float32 [D].
+        overwrite: the target may exist.
+        bar: show how far a picture is that is painted in parts.
+
+    Returns:
+        The line of ``--json``.
+
+    Raises:
+        ImpastoError: the picture cannot be read, painted or written.
+        ReaderLeftError: nobody reads standard output any more.
+    """
+    started = time.perf_counter()
+    writing: dict[str, Any] = {"overwrite": overwrite, "strip": settings.strip, "quality": settings.quality}
+    painting: dict[str, Any] = {
+        "strength": settings.strength,
+        "keep_colors": settings.keep_colors,
+        "max_memory": settings.max_memory,
+    }
+    reading = {"size": settings.size, "max_pixels": settings.max_pixels}
+    mural = paint_in_parts(painter, job, code, bar=bar, **reading, **painting, **writing)
+    if mural is not None:
+        (width, height), notes, lost = mural.size, mural.notes, mural.lost
+    else:
+        source = sys.stdin.buffer.read() if job.source is None else job.source
+        photo = Picture.open(source, max_pixels=settings.max_pixels)
+        if settings.size is not None:
+            photo = photo.resized(settings.size)
+        painted = painter.paint(photo, code, **painting)
+        (width, height), notes = painted.size, painted.info.notes
+        if job.target is None:
+            kind = settings.suffix or STREAM_SUFFIX
+            put_bytes(painted.to_bytes(kind, strip=settings.strip, quality=settings.quality))
+            lost = painted.losses(kind)
+        else:
+            lost = painted.save(job.target, **writing)
+    return {
+        "input": STREAM if job.source is None else str(job.source),
+        "output": STREAM if job.target is None else str(job.target),
+        "style": list(settings.style),
+        "strength": settings.strength,
+        "width": width,
+        "height": height,
+        "seconds": round(time.perf_counter() - started, 4),
+        "notes": [*notes, *lost],
+    }

@@ -1,0 +1,181 @@
+"""``impasto-report.jsonl`` in the output folder: what became of each picture, and what the same command may skip.
+
+Only ever appended to, a line in one piece, so that a process that is killed takes nothing back:
+
+    {"settings": "5f1c...", "of": {...}}                                   once for each set of settings
+    {"begun": "sea/a.jpg", "input": ..., "bytes": ..., "mtime_ns": ..., "settings": ...}   before it is painted
+    {"output": "sea/a.jpg", "sha256": ..., the fields of begun, the fields of --json}      it is there, complete
+    {"output": "sea/a.jpg", "error": ..., "input": ..., "settings": ...}   it failed
+
+Outputs are relative to the folder, inputs absolute. The last line about an output counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from enum import Enum, auto
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from impasto.apps.cli.plan import Job
+from impasto.errors import PictureError
+from impasto.runtime.picture import Picture
+
+NAME = "impasto-report.jsonl"
+_BLOCK = 1 << 20
+
+
+class State(Enum):
+    """What the report and the disk say about an output."""
+
+    NEW = auto()  # nothing is known: whatever is there is somebody's
+    FINISHED = auto()  # painted from this very file with these settings, and unchanged
+    STALE = auto()  # ours, and to be painted again: begun and not finished, damaged, or the photo has changed
+    CHANGED = auto()  # it was finished, and somebody has worked on it since
+
+
+class Report:
+    """The report of a folder.
+
+    Args:
+        folder: the output folder; it need not exist yet.
+        settings: all that a painted picture depends on beside the photo, as JSON.
+
+    Raises:
+        PictureError: the report cannot be read.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self.path, self.folder, self._settings = folder / NAME, folder, settings
+        self.digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+        self._lock, self._known, self._torn = Lock(), False, False
+        self._last: dict[str, dict[str, Any]] = {}
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise PictureError(
+                f"{self.path} cannot be read ({error.strerror or error}): choose another folder."
+            ) from error
+        self._torn = bool(data) and not data.endswith(b"\n")
+        for line in data.splitlines():
+            fields: Any = None
+            with suppress(ValueError):  # the disk was full, or the machine lost power
+                fields = json.loads(line)
+            if isinstance(fields, dict):
+                name = fields.get("begun", fields.get("output"))
+                if isinstance(name, str):
+                    self._last[name] = fields
+                self._known |= "of" in fields and fields.get("settings") == self.digest
+
+    def state(self, job: Job) -> State:
+        """What is known of a job's output; a finished one is read whole and compared with its sha256."""
+        name, target = self._name(job), job.target
+        last = self._last.get(name)
+        if last is None or target is None:
+            return State.NEW
+        if last.get("settings") != self.digest or last.get("input") != _absolute(job.source):
+            return State.NEW
+        if "begun" in last or "lost" in last:
+            return State.STALE
+        if "sha256" not in last or not target.is_file():
+            return State.NEW
+        if digest_of(target) == last["sha256"]:
+            same = _stamp(job.source) == {key: last.get(key) for key in ("bytes", "mtime_ns")}
+            return State.FINISHED if same else State.STALE
+        try:
+            Picture.open(target, max_pixels=None)
+        except PictureError:
+            return State.STALE
+        return State.CHANGED
+
+    def begin(self, job: Job) -> None:
+        """Say that a picture is being painted; what a killed process left of its output beside it is deleted."""
+        if "begun" in self._last.get(self._name(job), {}):
+            sweep(job)
+        self._add({"begun": self._name(job), **self._origin(job), **_stamp(job.source)})
+
+    def end(self, job: Job, line: Mapping[str, Any]) -> None:
+        """Say what became of a picture that was begun: the fields of ``--json``, or those of a failure.
+
+        Raises:
+            PictureError: the report cannot be written.
+        """
+        name = self._name(job)
+        origin = {key: value for key, value in self._last[name].items() if key != "begun"}
+        fields = {**line, **origin, "output": name}
+        if "error" not in line and job.target is not None:
+            fields["sha256"] = digest_of(job.target)
+        self._add(fields)
+
+    def _add(self, fields: dict[str, Any]) -> None:
+        with self._lock:
+            lines = [] if self._known else [{"settings": self.digest, "of": dict(self._settings)}]
+            text = "".join(json.dumps(line) + "\n" for line in [*lines, fields])
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                # One write to a file open for appending: lines of two commands do not mix.
+                place = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+                try:
+                    os.write(place, (("\n" if self._torn else "") + text).encode())
+                finally:
+                    os.close(place)
+            except OSError as error:
+                raise PictureError(
+                    f"{self.path} cannot be written ({error.strerror or error}): choose another folder."
+                ) from error
+            self._known, self._torn = True, False
+            self._last[str(fields.get("begun", fields.get("output")))] = fields
+
+    def _origin(self, job: Job) -> dict[str, Any]:
+        return {"input": _absolute(job.source), "settings": self.digest}
+
+    def _name(self, job: Job) -> str:
+        assert job.target is not None, "standard output has no report"
+        return job.target.relative_to(self.folder).as_posix()
+
+
+def digest_of(path: Path) -> str:
+    """The sha256 of a file; empty where it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+    except OSError:
+        return ""
+    return digest.hexdigest()
+
+
+def sweep(job: Job) -> None:
+    """Delete what a killed process left half-written beside the target (see ``impasto.runtime.files.writing``)."""
+    if job.target is None or not job.target.parent.is_dir():
+        return
+    left = re.compile(re.escape(f".{job.target.name[:40]}.") + r"[0-9a-f]{12}\.tmp")
+    with suppress(OSError):
+        for path in job.target.parent.iterdir():
+            if left.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+
+
+def _absolute(source: Path | None) -> str:
+    return "-" if source is None else os.path.abspath(source)  # noqa: PTH100 -- Path.absolute() keeps "..".
+
+
+def _stamp(source: Path | None) -> dict[str, int | None]:
+    """What tells that a photo is still the same without reading it."""
+    try:
+        found = None if source is None else source.stat()
+    except OSError:
+        found = None
+    return {
+        "bytes": None if found is None else found.st_size,
+        "mtime_ns": None if found is None else found.st_mtime_ns,
+    }
