@@ -80,4 +80,10 @@ def _besides(image: Image.Image, kind: str) -> float:
         # All coefficients, of 16 bits, until the last scan has been read.
         layers: list[int] = [across * down for _, across, down, *_ in getattr(image, "layer", ())]
         return 2 * sum(layers) / max(layers, default=1)
+    if kind == "TIFF":
+        tags = getattr(image, "tag_v2", {})
+        packed, tiled = tags.get(259, 1) != 1, 323 in tags
+        # One packed strip is read at once, and some writers put the whole picture into one.
+        rows = min(tags.get(278, image.height), image.height) if packed and not tiled else 0
+        return float(rows / image.height * sum(tags.get(258, (1,))) / 8)
     return WHOLE_DECODERS.get(kind, 0)

@@ -178,3 +178,10 @@ def test_a_progressive_jpeg_takes_more(sampling: str, pixel: int) -> None:
 @pytest.mark.parametrize("kind", ["WEBP", "AVIF"])
 def test_what_is_decoded_whole_takes_more(kind: str) -> None:
     assert header(io.BytesIO(encoded(Image.new("RGB", (40, 30)), kind)), kind, "it", None)[2] == 1200 * 16
+
+
+def test_a_tiff_that_is_one_packed_strip_takes_more() -> None:
+    image = Image.new("RGB", (40, 30))
+    for rows, more in ((30, 3600), (10, 1200)):
+        data = encoded(image, "TIFF", compression="tiff_adobe_deflate", tiffinfo={278: rows})
+        assert header(io.BytesIO(data), "TIFF", "it", None)[2] == 4800 + more
