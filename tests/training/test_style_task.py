@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from impasto.errors import TrainingError, UnknownName
-from impasto.training import loop
+from impasto.training import distributed, loop
 from impasto.training.checkpoint import load_checkpoint
 from impasto.training.journal import Journal
 from impasto.training.losses.perceptual import gram_vector
@@ -75,6 +75,20 @@ def test_shapes_follow_the_stage(pictures: Path, tmp_path: Path) -> None:
     assert early.photos.is_contiguous(memory_format=torch.channels_last)
     without = task_of(pictures, tmp_path, loss={"identity": 0}, data={"style_size": 80}).batch(0)
     assert without.selves.shape == (0, 3, 80, 80)
+
+
+@pytest.mark.usefixtures("uncalibrated")
+def test_several_processes_share_out_all_pictures_and_keep_the_stages(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = ({"share": 0.5, "crop": 64, "batch": 2}, {"share": 0.5, "crop": 72, "batch": 1})
+    task = task_of(pictures, tmp_path, stages=stages)
+    alone = [entry for step in range(4) for entry in task.batch(step).entries]
+    monkeypatch.setattr(distributed, "team", lambda: distributed.Team(1, 2))
+    batches = [task.batch(index) for index in range(8)]  # four steps of two processes
+    assert [tuple(batch.photos.shape[::3]) for batch in batches] == 4 * [(2, 64)] + 4 * [(1, 72)]
+    together = [entry for batch in batches for entry in batch.entries]
+    assert together == [task._style_order[k] for k in range(12)] and together[:6] == alone
 
 
 @pytest.mark.usefixtures("uncalibrated")

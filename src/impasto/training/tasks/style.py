@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from impasto.progress import OnProgress, silent
+from impasto.training import distributed
 from impasto.training.data import Box, EndlessSampler, ImageFolder, Pixels, pattern_weights, random_square
 from impasto.training.losses import perceptual
 from impasto.training.losses.variational import LOGVAR_RANGE, gaussian_kl, reparameterise
@@ -146,9 +147,14 @@ class StyleTask:
         return random_square(rng, width, height, side)
 
     def batch(self, step: int) -> StyleBatch:
-        """The pictures of 0-based ``step``; a function of the recipe and the step alone."""
-        recipe = self.recipe
-        stage, seen = recipe.stage(step), recipe.images_seen(step)
+        """The pictures of 0-based ``step``; a function of the recipe and the step alone.
+
+        Of a run in n processes these are the batches of all of them, in turn: batch k belongs to step k / n.
+        """
+        recipe, team = self.recipe, distributed.team()
+        turn, place = divmod(step, team.size)
+        stage = recipe.stage(turn)
+        seen = recipe.images_seen(turn) * team.size + place * stage.batch
         rng = np.random.default_rng((recipe.seed, 3, step))
         selves = max(1, stage.batch // recipe.loss.identity_every) if recipe.loss.identity else 0
         photos, own = [], []
