@@ -12,6 +12,7 @@ from PIL import Image
 
 from dreaming import make_dreamer
 from helpers import CODES, STYLES, drawn_photo, make_style_bundle
+from impasto.apps.cli import dream as dream_module
 from impasto.apps.cli import run
 from impasto.apps.cli.scene import HEIGHT, WIDTH, scene
 from impasto.apps.cli.sheet import Tile, contact_sheet
@@ -71,6 +72,18 @@ def test_pictures_styles_and_sheet(cli: Cli, capsys: pytest.CaptureFixture[str])
         tiles.append(Tile(painted.to_pil(), f"Dream {seed}", f"--seed {seed} -n 1", ""))
         assert rgb(f"out/photo-dream-{seed}.jpg").shape == (53, 80, 3)
     assert same(rgb("sheet.png"), contact_sheet(tiles, thumb=64))
+
+
+def test_pictures_are_not_kept_at_full_size_for_the_sheet(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[tuple[int, int]] = []
+
+    def laid_out(tiles: list[Tile], *, thumb: int) -> Image.Image:
+        kept.extend(tile.picture.size for tile in tiles)
+        return contact_sheet(tiles, thumb=thumb)
+
+    monkeypatch.setattr(dream_module, "contact_sheet", laid_out)
+    assert cli("dream", "photo.jpg", "-n", "2", "--sheet", "sheet.png", "-o", "out", "--thumb", "64") == 0
+    assert kept == [(64, 43), (64, 43)] and rgb("out/photo-dream-0.jpg").shape == (64, 96, 3)
 
 
 def test_a_kept_style_paints_the_same_again(cli: Cli) -> None:

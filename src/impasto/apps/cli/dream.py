@@ -10,7 +10,7 @@ import typer
 
 from impasto.apps.cli.painter import Engine, KeepColors, MaxPixels, Model, Overwrite, Strength, Threads, load_painter
 from impasto.apps.cli.scene import scene
-from impasto.apps.cli.sheet import Tile, contact_sheet
+from impasto.apps.cli.sheet import Tile, contact_sheet, fitted
 from impasto.apps.cli.terminal import default_of, progress_bar, put, put_json, say
 from impasto.errors import ImpastoError, PictureError, PictureExists
 from impasto.progress import Progress
@@ -89,7 +89,9 @@ def dream(
             if not targets and sheet is None:
                 continue
             painted = painter.paint(shown, code, strength=strength, keep_colors=keep_colors)
-            tiles.append(Tile(painted.to_pil(), f"Dream {one}", f"--seed {one} -n 1", ""))
+            if sheet is not None:
+                # As small as it will be shown: a thousand pictures at the photo's own size would fill the memory.
+                tiles.append(Tile(fitted(painted.to_pil(), thumb), f"Dream {one}", f"--seed {one} -n 1", ""))
             if one in targets:
                 for note in painted.save(targets[one], overwrite=overwrite):
                     say(f"{targets[one]}: {note}")

@@ -52,7 +52,7 @@ def contact_sheet(tiles: Sequence[Tile], *, thumb: int = 256) -> Image.Image:
     Returns:
         An RGB picture, about one and a half times as wide as tall.
     """
-    pictures = [_fitted(tile.picture, thumb) for tile in tiles]
+    pictures = [fitted(tile.picture, thumb) for tile in tiles]
     width, height = (max(side) for side in zip(*(picture.size for picture in pictures), strict=True))
     unit = max(thumb // 32, 6)  # Below this, letters cannot be read.
     width = max(width, unit * 24)  # Titles need room under a narrow picture.
@@ -84,7 +84,7 @@ def _awkwardness(columns: int, count: int, step_aspect: float) -> float:
     return abs(math.log(columns / rows * step_aspect / SHEET_ASPECT)) + (rows * columns - count) / count
 
 
-def _fitted(picture: Image.Image, thumb: int) -> Image.Image:
+def fitted(picture: Image.Image, thumb: int) -> Image.Image:
     """Scaled to a long side of ``thumb``, on the paper where it is transparent."""
     scale = thumb / max(picture.size)
     width, height = (max(1, round(side * scale)) for side in picture.size)
