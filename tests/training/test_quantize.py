@@ -180,6 +180,8 @@ def test_a_silent_channel_and_a_wild_one_have_scales_of_their_own() -> None:
     table = {tensor.name: numpy_helper.to_array(tensor) for tensor in made.graph.initializer}
     restored = table["b_weight"] * table["b_weight_scale"][:, None, None, None]
     assert not restored[0].any()
+    biases = table["b_bias"].astype(np.float64) * table["b_bias_scale"]
+    np.testing.assert_allclose(biases, [1, -2, 0, 3], atol=1e-3, err_msg="a silent channel keeps its bias")
     # The sum of two products with uint8 has room in 16 bits.
     assert table["b_weight"].dtype == np.int8 and 2 * 255 * int(np.abs(table["b_weight"]).max()) < 2**15
     for ours, theirs in zip(restored[1:], weights[1:], strict=True):

@@ -187,12 +187,15 @@ def quantize(graph: bytes, ranges: Mapping[str, Range], *, keep: Collection[str]
         before[at].append(helper.make_node("DequantizeLinear", [padded, *how], [f"{name}_in_float"]))
         conv.input[0] = f"{name}_in_float"
         weights = numpy_helper.to_array(constants[conv.input[1]])
-        # A channel of zeros has any scale.
-        widths = np.maximum(np.abs(weights).max((1, 2, 3)), 1e-12).astype(np.float32) / np.float32(WEIGHTS)
+        bias = numpy_helper.to_array(constants[conv.input[2]]) if len(conv.input) > 2 and conv.input[2] else None
+        # A channel of zeros has any scale, but that its bias is a whole number of those too, with room for the sum.
+        largest = np.abs(weights).max((1, 2, 3)) / WEIGHTS
+        if bias is not None:
+            largest = np.maximum(largest, np.abs(bias) / (scale * np.float32(1 << 30)))
+        widths = np.maximum(largest, 1e-12).astype(np.float32)
         before[at].append(stored(weights, widths, np.int8, f"{name}_weight"))
         conv.input[1] = f"{name}_weight_float"
-        if len(conv.input) > 2 and conv.input[2]:
-            bias = numpy_helper.to_array(constants[conv.input[2]])
+        if bias is not None:
             before[at].append(stored(bias, widths * scale, np.int32, f"{name}_bias"))
             conv.input[2] = f"{name}_bias_float"
         _, how = step(name, f"{name}_out")
