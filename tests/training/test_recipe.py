@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from impasto.errors import ImpastoError, UnknownName
-from impasto.training.recipe import RECIPES, StyleRecipe, load_recipe, make_recipe, recipe_hash
+from impasto.training.recipe import RECIPES, StyleRecipe, load_recipe, make_recipe, override, quoted, recipe_hash
 from training.support import recipe_table, tiny_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -71,6 +71,13 @@ def test_folders_are_taken_from_where_the_recipe_lies(tmp_path: Path) -> None:
     moved = load_recipe(tmp_path / "recipes" / "tiny.toml", [f"data.photos={tmp_path}/else", "data.paintings=here"])
     assert moved.data.photos == f"{tmp_path}/else"
     assert moved.data.paintings == str(tmp_path / "recipes" / "here")
+
+
+@pytest.mark.parametrize("name", ["plain", 'a "b" \\ c', "caf\u00e9", "\U0001f3a8 = 1", "\x7f\n", "7", "true"])
+def test_quoted_texts_come_through_as_they_are(name: str) -> None:
+    table: dict[str, Any] = {}
+    override(table, f"data.folder={quoted(name)}")
+    assert table == {"data": {"folder": name}}
 
 
 def test_overrides(tmp_path: Path) -> None:

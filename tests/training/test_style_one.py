@@ -256,6 +256,7 @@ def test_what_cannot_be_learnt_from_is_said(place: Path, tmp_path: Path) -> None
     with pytest.raises(TrainingError, match="too small for"):
         recipe_of(place, data={"octaves": 4})
     assert painting_name("a/The Starry Night.v2.jpg") == "the-starry-night-v2"
+    assert painting_name("/") and painting_name("."), "no picture, but that is for others to say"
 
 
 def test_a_run_stays_with_its_painting_and_base(place: Path, tmp_path: Path) -> None:

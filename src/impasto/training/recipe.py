@@ -40,6 +40,7 @@ __all__ = [
     "load_recipe",
     "make_recipe",
     "override",
+    "quoted",
     "recipe_hash",
 ]
 
@@ -130,6 +131,12 @@ def override(table: dict[str, Any], text: str) -> None:
         if not isinstance(table, dict):
             raise TrainingError(f"--set {key}: {part} is a value, not a table.")
     table[last] = parsed
+
+
+def quoted(text: object) -> str:
+    """A text, or a path, as ``override`` takes it after the ``=``, whatever letters are in it."""
+    # JSON's own escapes are not TOML's for letters beyond 16 bits, and TOML wants DEL escaped.
+    return json.dumps(str(text), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _check_keys(table: Mapping[str, Any], model: type[BaseModel], where: str) -> None:

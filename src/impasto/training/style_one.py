@@ -49,7 +49,8 @@ LEAST_STEPS = 20
 
 def painting_name(painting: str | Path) -> str:
     """The name that a painting's file gives to its run, model and style: small letters, digits and dashes."""
-    return model_name(Path(painting).with_suffix(""))
+    path = Path(painting).resolve()  # with_suffix() refuses "." and "/"
+    return model_name(path.parent / path.stem)
 
 
 def one_recipe(

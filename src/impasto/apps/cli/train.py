@@ -155,7 +155,7 @@ def _learn(
     from impasto.training.deliver import deliver, foresee
     from impasto.training.journal import Journal
     from impasto.training.presets import model_name
-    from impasto.training.recipe import changed
+    from impasto.training.recipe import changed, quoted
 
     name = model_name(folder)
     journal = Journal(run if run is not None else Path("runs") / name)
@@ -166,7 +166,7 @@ def _learn(
         for option, given in kept.items():
             if given:
                 raise TrainingError(f"A run goes on as it was started: leave {option} out with --resume.")
-        recipe = changed(journal.recipe(), [f"data.folder={json_.dumps(str(folder.resolve()))}", *(sets or ())])
+        recipe = changed(journal.recipe(), [f"data.folder={quoted(folder.resolve())}", *(sets or ())])
         make = lambda _: recipe  # noqa: E731
     outcome = carry_out(
         make, journal, resume=resume, stop_at=None, device=device, threads=threads, json=json, estimated=True

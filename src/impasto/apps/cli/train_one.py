@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,7 +45,7 @@ def train_one(
     from impasto.training.deliver import foresee
     from impasto.training.journal import Journal
     from impasto.training.loop import pick_device
-    from impasto.training.recipe import changed
+    from impasto.training.recipe import changed, quoted
     from impasto.training.style_one import export_one, one_recipe, painting_name
 
     name = painting_name(painting)
@@ -60,7 +59,7 @@ def train_one(
             if value is not None:
                 raise TrainingError(f"A run goes on as it was started: leave {option} out with --resume.")
         places = {"painting": painting} | ({} if photos is None else {"photos": photos})
-        wishes = [f"data.{key}={json_.dumps(str(path.resolve()))}" for key, path in places.items()]
+        wishes = [f"data.{key}={quoted(path.resolve())}" for key, path in places.items()]
         recipe = changed(journal.recipe(), [*wishes, *(sets or ())])
 
     def make(progress: OnProgress) -> Recipe:
