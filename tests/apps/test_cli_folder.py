@@ -273,9 +273,9 @@ def test_stopping_ends_the_workers_and_leaves_no_half_file(
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 def test_killed_at_random_moments(stylize: Stylize, style_bundle: Path) -> None:
-    whole = undisturbed(stylize, 400)
+    whole = undisturbed(stylize, 240)
     rng = random.Random(4)
-    codes = [interrupted(style_bundle, signal.SIGKILL, wait=rng.uniform(0, 0.15)) for _ in range(6)]
+    codes = [interrupted(style_bundle, signal.SIGKILL, wait=rng.uniform(0, 0.15)) for _ in range(5)]
     assert codes.count(-signal.SIGKILL) >= 2, "it was killed several times before it was done"
     assert stylize("in", "-o", "out", "--jobs", "2") == 0
     assert tree("out") == whole
