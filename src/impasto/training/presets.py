@@ -40,7 +40,7 @@ class Preset:
 
 
 _QUICK: dict[str, Any] = {"net": {"output": "tanh"}, "batch": 8, "optim": {"lr": 0.008}}
-"""What learns most from a picture that is seen, by trials on avatars (docs/experiments.md): small batches, large steps."""
+"""Small batches and large steps: what learnt most from as many pictures, by trials on avatars (docs/experiments.md)."""
 
 PRESETS: dict[str, Preset] = {
     "few": Preset(300_000, _QUICK | {"augment": {"strength": 0.2}}, slope=2e-3),
