@@ -6,7 +6,8 @@
     |-- BundleError              a model file is damaged, altered, too new or of another kind
     |-- EngineError              a graph cannot be run (engine not installed, wrong input)
     |-- UnknownName              a style, model, key or flag that does not exist; offers the nearest one
-    `-- TrainingError            a recipe, a data folder or a run cannot be used
+    |-- TrainingError            a recipe, a data folder or a run cannot be used
+    `-- StoppedError             work that was stopped from outside (see runtime/stopping.py)
 
 Faces (the command line, a server) print ``str(error)`` and stop with exit code 2; libraries never print.
 """

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from impasto.errors import EngineError, UnknownName
+from impasto.runtime.stopping import StoppedError, heeded_stop
 
 Array = NDArray[np.float32]
 EngineName = Literal["onnxruntime", "openvino"]
@@ -107,6 +108,7 @@ class Engine:
 
         Raises:
             EngineError: an input is missing, unknown or of a wrong shape, or the graph fails.
+            StoppedError: see :mod:`impasto.runtime.stopping`.
         """
         with self._running(feeds) as outputs:
             return {name: np.array(value) if self._backend.lends else value for name, value in outputs.items()}
@@ -123,6 +125,8 @@ class Engine:
         with ExitStack() as block:
             try:
                 values = block.enter_context(self._backend.run(ready))
+            except StoppedError:
+                raise
             # Both engines raise many unrelated classes, some straight under Exception.
             except Exception as error:
                 shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in ready.items())
@@ -284,10 +288,18 @@ class _OnnxRuntime:
         self.inputs = tuple(value.name for value in session.get_inputs())
         self.outputs = tuple(value.name for value in session.get_outputs())
         self._session = session
+        self._new_run: Callable[[], Any] = onnxruntime.RunOptions
 
     @contextmanager
     def run(self, feeds: dict[str, Array]) -> Iterator[list[Array]]:
-        yield self._session.run(None, feeds)
+        stop = heeded_stop()
+        if stop is None:
+            outputs = self._session.run(None, feeds)
+        else:
+            options = self._new_run()
+            with stop.watching(options):
+                outputs = self._session.run(None, feeds, options)
+        yield outputs
 
 
 class _OpenVino:
@@ -328,6 +340,9 @@ class _OpenVino:
     @contextmanager
     def run(self, feeds: dict[str, Array]) -> Iterator[list[Array]]:
         with self._lock:
+            stop = heeded_stop()
+            if stop is not None:
+                stop.check()
             self._request.infer(feeds, share_inputs=True)
             yield [np.asarray(self._request.get_tensor(name).data, np.float32) for name in self.outputs]
 
