@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +63,7 @@ def paint_file(
     overwrite: bool = False,
     strip: bool = False,
     quality: int | None = None,
+    recipe: str | None = None,
     progress: OnProgress = silent,
 ) -> Mural:
     """Paint a picture file in parts, within a given memory.
@@ -79,6 +80,7 @@ def paint_file(
         max_memory: bytes that this process should stay within, all told; None: what it holds and half of what is free.
         max_pixels: refuse photos of more pixels; None for no limit.
         overwrite, strip, quality: see `Picture.save`.
+        recipe: see `PictureInfo.recipe`.
         progress: told of each window painted.
 
     Raises:
@@ -117,6 +119,7 @@ def paint_file(
                 raise PictureError(f"{folder} cannot be made ({error.strerror or error}): write elsewhere.") from error
             progress(Progress(0, None, "windows", f"reading {name}"))
             photo, info = decode_to_canvas(file, source_kind, name, folder)
+            info = info if recipe is None else replace(info, recipe=recipe)
             open_files.enter_context(photo)
         if size is not None and size != max(photo.width, photo.height):
             read, photo = photo, open_files.enter_context(_resized(photo, size, folder))

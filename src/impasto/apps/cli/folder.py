@@ -23,7 +23,7 @@ from impasto.runtime.style import Code, StyleModel
 Order = tuple[Job, bool]
 """A job, and whether its target may exist."""
 
-_BESIDE = ("style", "max_pixels", "max_memory")  # of the settings: what no finished picture depends on
+_BESIDE = ("style", "max_pixels", "max_memory", "recipe")  # of the settings: what no finished picture depends on
 
 
 def paint_folder(
@@ -156,6 +156,7 @@ def _depends_on(painter: StyleModel, engine: str, code: Code, settings: Settings
         "engine": engine,
         "code": hashlib.sha256(code.tobytes()).hexdigest(),
         **kept,
+        "recipe": bool(settings.recipe),  # the rest of it stands here already
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from impasto.apps.cli.parts import paint_in_parts
@@ -26,6 +26,7 @@ class Settings:
         style: for the line about a picture: ``{"style": ..., "weight": ...}`` each.
         suffix: the format that was asked for, or None.
         strength, keep_colors, size, quality, strip, max_pixels, max_memory: as the options of ``impasto stylize``.
+        recipe: what the picture tells of how it was painted; empty for nothing.
     """
 
     style: Sequence[dict[str, Any]]
@@ -37,6 +38,7 @@ class Settings:
     strip: bool
     max_pixels: int
     max_memory: int | None
+    recipe: str = ""
 
 
 def paint_job(
@@ -64,7 +66,7 @@ def paint_job(
         "max_memory": settings.max_memory,
     }
     reading = {"size": settings.size, "max_pixels": settings.max_pixels}
-    mural = paint_in_parts(painter, job, code, bar=bar, **reading, **painting, **writing)
+    mural = paint_in_parts(painter, job, code, bar=bar, recipe=settings.recipe, **reading, **painting, **writing)
     if mural is not None:
         (width, height), notes, lost = mural.size, mural.notes, mural.lost
     else:
@@ -73,6 +75,7 @@ def paint_job(
         if settings.size is not None:
             photo = photo.resized(settings.size)
         painted = painter.paint(photo, code, **painting)
+        painted = replace(painted, info=replace(painted.info, recipe=settings.recipe))
         (width, height), notes = painted.size, painted.info.notes
         if job.target is None:
             kind = settings.suffix or STREAM_SUFFIX

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -24,11 +26,12 @@ from impasto.apps.cli.painter import (
 )
 from impasto.apps.cli.parts import MaxMemory, allowed_memory
 from impasto.apps.cli.plan import Job, plan_jobs, reported_folder, suffix_of
+from impasto.apps.cli.recipes import NO_RECIPE, WithRecipe, recipe_line
 from impasto.apps.cli.several import Jobs, Resume, one_by_one, tell_all
 from impasto.apps.cli.terminal import default_of, say
 from impasto.errors import PictureError
 from impasto.runtime.picture import Picture
-from impasto.runtime.style import StyleModel
+from impasto.runtime.style import Code, StyleModel
 
 
 def stylize(
@@ -89,6 +92,7 @@ def stylize(
     end: End = None,
     jobs: Jobs = None,
     resume: Resume = None,
+    recipe: WithRecipe = True,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per picture, not its path.")] = False,
 ) -> None:
     """Paint pictures in the manner of others.
@@ -98,7 +102,13 @@ def stylize(
     wanted = [parse_style(text) for text in style or [only_style(model)]]
     allowed = allowed_memory(max_memory)
     film: dict[str, Any] = {"steady": steady, "codec": codec, "crf": crf, "start": start, "end": end}
-    unfit = {"format": format, "quality": quality, "jobs": jobs, "resume": resume}
+    unfit = {
+        "format": format,
+        "quality": quality,
+        "jobs": jobs,
+        "resume": resume,
+        "no-recipe": None if recipe else True,
+    }
     clip = clip_among(inputs, {**film, "morph": morph}, unfit)
     if clip is not None:
         paint_film(
@@ -133,7 +143,8 @@ def stylize(
     )
     _refuse_streams(planned, json)
     painter = load_painter(model, engine=engine, threads=threads, precision=precision)
-    code = blend(painter, wanted)
+    codes = [painter.code(one.style) for one in wanted]
+    code = blend(painter, wanted, codes)
 
     settings = Settings(
         style=[{"style": one.style, "weight": weight_of(one)} for one in wanted],
@@ -146,6 +157,9 @@ def stylize(
         max_pixels=max_pixels,
         max_memory=allowed,
     )
+    told = [(one.style, weight_of(one), known) for one, known in zip(wanted, codes, strict=True)]
+    line = recipe_line(painter, told, code, settings, engine=engine) if recipe else NO_RECIPE
+    settings = replace(settings, recipe=line)
     if folder is not None or jobs is not None:
         from impasto.apps.cli.folder import paint_folder
 
@@ -173,15 +187,18 @@ def stylize(
         raise typer.Exit(1)
 
 
-def blend(painter: StyleModel, wanted: list[Wanted]) -> Any:
+def blend(painter: StyleModel, wanted: Sequence[Wanted], codes: Sequence[Code]) -> Code:
     """The style code that the ``--style`` options ask for.
+
+    Args:
+        codes: float32 [D] of each.
 
     Returns:
         float32 [D].
     """
     if len(wanted) == 1 and wanted[0].weight is not None:
         say(f"One style alone needs no weight, so {wanted[0].weight:g} is ignored: use --strength for a lighter hand.")
-    return painter.code([(one.style, weight_of(one)) for one in wanted])
+    return painter.code([(code, weight_of(one)) for one, code in zip(wanted, codes, strict=True)])
 
 
 def _refuse_streams(jobs: list[Job], json: bool) -> None:

@@ -12,7 +12,8 @@ from PIL import Image
 
 from impasto.errors import PictureError
 from impasto.runtime.pixels import deep
-from impasto.runtime.pixels.metadata import PictureInfo, exif_for
+from impasto.runtime.pixels.metadata import PictureInfo, exif_for, xmp_for
+from impasto.runtime.pixels.packet import COMMENT, without_recipe
 
 QUALITY = {"JPEG": 92, "WEBP": 90, "AVIF": 80}
 """The quality (1 to 100) that each lossy format is written with unless another is asked for."""
@@ -41,6 +42,8 @@ def losses(kind: str, alpha: F32 | None, info: PictureInfo) -> tuple[str, ...]:
         for name, block in (("EXIF", info.exif), ("XMP", info.xmp)):
             if block is not None and len(block) > _JPEG_BLOCK:
                 notes.append(f"The {name} data is too long for JPEG and was left out.")
+        if info.recipe is not None and len(info.recipe) > _JPEG_BLOCK - len(COMMENT):
+            notes.append("The recipe is too long for JPEG and was left out: write PNG to keep it.")
     return tuple(notes)
 
 
@@ -64,7 +67,7 @@ def encode(rgb: F32, alpha: F32 | None, info: PictureInfo, kind: str, *, strip: 
         alpha: float32 [H,W] in 0..1, or None.
         info: what to carry along.
         kind: ``"JPEG"``, ``"PNG"``, ``"WEBP"``, ``"AVIF"`` or ``"TIFF"``.
-        strip: leave EXIF, XMP, dpi and text out; the colour profile stays.
+        strip: leave EXIF, XMP, dpi and text out; the colour profile and the recipe stay.
         quality: 1 to 100 for the lossy formats, or None for `QUALITY`.
 
     Raises:
@@ -73,7 +76,7 @@ def encode(rgb: F32, alpha: F32 | None, info: PictureInfo, kind: str, *, strip: 
     height, width = rgb.shape[:2]
     check_encodable(kind, width, height, quality)
     exif = None if strip else exif_for(info, (width, height))
-    xmp = None if strip else info.xmp
+    xmp = xmp_for(info, strip=strip)
     dpi = None if strip else info.dpi
     try:
         if kind == "TIFF":
@@ -106,8 +109,15 @@ def save_options(
     kind: str, info: PictureInfo, quality: int | None, *, strip: bool, exif: Image.Exif | None
 ) -> dict[str, Any]:
     """What Pillow is told when it writes a format: quality, profile and metadata."""
-    xmp, text = (None, ()) if strip else (info.xmp, info.text)
+    xmp = xmp_for(info, strip=strip)
+    comment = None
+    if kind == "JPEG" and info.recipe and xmp is not None and len(xmp) > _JPEG_BLOCK:
+        # Both do not fit into one block: the photo's packet stays what it was, and the recipe gets a block of its own.
+        xmp, comment = (None if strip else without_recipe(info.xmp)), COMMENT + info.recipe.encode("ascii")
+    text = () if strip else info.text
     options = _options(kind, quality, xmp=xmp, exif=None if exif is None else exif.tobytes(), text=text)
+    if comment is not None and len(comment) <= _JPEG_BLOCK:
+        options["comment"] = comment
     if info.icc is not None:
         options["icc_profile"] = info.icc
     if info.dpi is not None and not strip and kind in ("JPEG", "PNG"):

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from impasto.runtime.pixels.packet import with_recipe, without_recipe
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -26,6 +28,8 @@ class PictureInfo:
         format: what the source was, such as ``"JPEG"``; empty for a picture that came from an array.
         notes: sentences to say aloud about what reading could not keep.
         text: keyword and text of chunks to write into a PNG (keywords of 1 to 79 Latin letters).
+        recipe: how the picture was painted (see ``impasto.runtime.recipe``), written into the XMP packet of every
+            format even where the rest is stripped; empty: none, nor one that ``xmp`` holds; None: what ``xmp`` holds.
     """
 
     exif: bytes | None = None
@@ -37,6 +41,7 @@ class PictureInfo:
     format: str = ""
     notes: tuple[str, ...] = ()
     text: tuple[tuple[str, str], ...] = ()
+    recipe: str | None = None
 
 
 _EXIF_IFD, _GPS_IFD, _INTEROP_IFD = 0x8769, 0x8825, 0xA005
@@ -134,6 +139,14 @@ def clean_xmp(xmp: object) -> bytes | None:
     for pattern, new in _XMP_UPRIGHT:
         data = pattern.sub(new, data)
     return data
+
+
+def xmp_for(info: PictureInfo, *, strip: bool) -> bytes | None:
+    """The XMP packet of ``info`` for an output, with the recipe; only that where the rest is stripped."""
+    kept = None if strip else info.xmp
+    if info.recipe is None:
+        return kept
+    return with_recipe(kept, info.recipe) if info.recipe else without_recipe(kept)
 
 
 def clean_dpi(dpi: object) -> tuple[float, float] | None:

@@ -18,7 +18,7 @@ from PIL import Image
 from impasto.errors import PictureError
 from impasto.runtime.pixels import deep
 from impasto.runtime.pixels.encode import PLUGINS, check_encodable, save_options
-from impasto.runtime.pixels.metadata import PictureInfo, exif_for
+from impasto.runtime.pixels.metadata import PictureInfo, exif_for, xmp_for
 from impasto.runtime.tiles import Area
 
 STRIPPED = ("JPEG", "PNG", "TIFF")
@@ -64,7 +64,7 @@ def write_strips(
     height, width, _ = shape
     check_encodable(kind, width, height, quality)
     exif = None if strip else exif_for(info, (width, height))
-    xmp = None if strip else info.xmp
+    xmp = xmp_for(info, strip=strip)
     dpi = None if strip else info.dpi
     try:
         if kind == "TIFF":

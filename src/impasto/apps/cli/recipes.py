@@ -1,0 +1,68 @@
+"""The recipe that painted pictures carry: ``--no-recipe``, and making it of what a command was told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from impasto.runtime.style import Code, StyleModel
+
+if TYPE_CHECKING:
+    from impasto.apps.cli.one import Settings
+
+WithRecipe = Annotated[
+    bool,
+    typer.Option(
+        "--recipe/--no-recipe",
+        help="Let the picture tell how it was painted, for 'impasto again' (default); never which photo it was.",
+    ),
+]
+
+NO_RECIPE = ""
+"""What :class:`impasto.runtime.pixels.metadata.PictureInfo` takes for a picture that is to carry none."""
+
+_BESIDE = ("style", "suffix", "max_pixels", "max_memory", "recipe")
+"""Of the settings: what says nothing of how the picture looks, or stands in the recipe elsewhere."""
+
+_PLAIN = "painter"
+
+
+def recipe_line(
+    painter: StyleModel,
+    styles: Sequence[tuple[str, float, Code]],
+    code: Code,
+    settings: Settings | dict[str, Any],
+    *,
+    engine: str,
+    command: str = "stylize",
+) -> str:
+    """The recipe of a painting as the picture carries it.
+
+    Args:
+        painter: the model.
+        styles: the name or file of each style, its weight, and its code [D].
+        code: the code [D] that is painted with.
+        settings: of the command; or those of another kind of painting, by name.
+        engine: what runs the model.
+
+    Raises:
+        ImpastoError: it is too long.
+    """
+    # Not at the start of every command: most of its time is files that are read and hashed.
+    from impasto.runtime.recipe import recipe_of
+
+    table = settings if isinstance(settings, dict) else asdict(settings)
+    precision = "fp32" if painter.graph == _PLAIN else painter.graph.removeprefix(f"{_PLAIN}_")
+    kept = {name: value for name, value in table.items() if name not in _BESIDE}
+    return recipe_of(
+        painter.bundle.manifest.name,
+        painter.bundle.sha256,
+        styles,
+        {**kept, "engine": engine, "precision": precision},
+        named=set(painter.styles),
+        blended=code,
+        command=command,
+    ).to_text()
