@@ -202,7 +202,7 @@ class Generator:
         self,
         keys: Sequence[int] | Array,
         *,
-        frames: int = 60,
+        frames: int | Sequence[float] = 60,
         classes: Classes = None,
         truncation: float = 1.0,
         loop: bool = False,
@@ -215,7 +215,7 @@ class Generator:
 
         Args:
             keys: two or more seeds, or latents [K,Z].
-            frames: 2 or more; the first and the last are the first and last key.
+            frames: 2 or more; the first and the last are the first and last key. Or the places wanted, from 0 to 1.
             classes: one for all or one per key; None: from each seed. Must be given with latents, if there are classes.
             truncation, prior: as in :meth:`sample`.
             loop: come back to the first key after the last, so that the film can be repeated without a jump.
@@ -224,10 +224,15 @@ class Generator:
             ImpastoError: see :meth:`sample`; or fewer than two keys or frames.
         """
         z, rows = self._keys(keys, classes, prior)
-        if len(z) < 2 or frames < 2:
-            raise ImpastoError(f"A walk of {frames} frames over {len(z)} keys goes nowhere: give at least 2 of each.")
+        count = 2 if isinstance(frames, Sequence) else frames
+        if len(z) < 2 or count < 2:
+            raise ImpastoError(f"A walk of {count} frames over {len(z)} keys goes nowhere: give at least 2 of each.")
         stretches = len(z) if loop else len(z) - 1
-        places = np.arange(frames) * (stretches / (frames if loop else frames - 1))
+        places = np.arange(count) * (stretches / (count if loop else count - 1))
+        if isinstance(frames, Sequence):
+            places = np.asarray(frames, np.float64) * stretches
+            if not ((places >= 0) & (places <= stretches)).all():
+                raise ImpastoError(f"The places {frames} are not all on the way: give numbers from 0 to 1.")
         # The last place is the end of the last stretch, not the beginning of one more.
         start = np.minimum(places.astype(int), stretches - 1)
         end, shares = (start + 1) % len(z), places - start
@@ -242,8 +247,8 @@ class Generator:
             way = np.stack([slerp(z[i], z[j], s) for i, j, s in zip(a, b, share, strict=True)])
             return self._map(way * scale, labels if labels is None else lerp(labels[a], labels[b], share))
 
-        told = [{"frame": frame, "truncation": truncation} for frame in range(frames)]
-        parts = (slice(at, at + self.batch) for at in range(0, frames, self.batch))
+        told = [{"frame": frame, "truncation": truncation} for frame in range(len(places))]
+        parts = (slice(at, at + self.batch) for at in range(0, len(places), self.batch))
         return (picture for some in parts for picture in self._pictures(between(some), told[some]))
 
     def mix(
