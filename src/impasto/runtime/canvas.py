@@ -86,7 +86,7 @@ class Canvas:
         self.height, self.width, self.channels = height, width, 4 if alpha else 3
         self.dtype: np.dtype[Any] = np.dtype(np.uint16 if deep else np.uint8)
         self.levels = 65535 if deep else 255
-        self._folder = folder
+        self.folder = folder
         import tempfile  # few need it, and it brings much
 
         try:
@@ -159,7 +159,7 @@ class Canvas:
     def _refused(self, error: OSError) -> PictureError:
         need = self.height * self.width * self.channels * self.dtype.itemsize / 1e6
         return PictureError(
-            f"A picture of {self.width}x{self.height} is kept in {self._folder} while it is painted, which takes "
+            f"A picture of {self.width}x{self.height} is kept in {self.folder} while it is painted, which takes "
             f"{need:.0f} MB, and that failed ({error.strerror or error}): make room there or write elsewhere."
         )
 
