@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from impasto.runtime.canvas import Surface, moments_of, resampled
+from impasto.runtime.engine import pad_to_rule
 from impasto.runtime.picture import Picture, resize_plane, rgb_stats
 from impasto.runtime.planes import to_planes
 from impasto.runtime.tiles import Area
@@ -72,6 +73,13 @@ class _Middle:
 
     def put(self, area: Area, rgb: F32, alpha: F32 | None = None) -> None:
         raise TypeError("What the encoder sees is not written to.")
+
+
+def at_rule(seen: F32, minimum: int, multiple: int) -> F32:
+    """What the encoder sees, [1,3,h,w], with sides that its size rule allows."""
+    # Cropping by less than one multiple is kinder to the statistics than padding with mirrored strokes.
+    height, width = (max(side // multiple * multiple, 1) for side in seen.shape[2:])
+    return pad_to_rule(seen[:, :, :height, :width], minimum, multiple)[0]
 
 
 def _middle(height: int, width: int) -> Area:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from threading import Lock, Thread
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,14 +25,20 @@ from impasto.runtime.bundle import Bundle, GraphSpec, StyleInfo
 from impasto.runtime.canvas import Sheet, Surface, surface_of
 from impasto.runtime.codes import load_code as load_code
 from impasto.runtime.codes import save_code as save_code
-from impasto.runtime.engine import Engine, EngineName, load_library, pad_to_rule
+from impasto.runtime.engine import Engine, EngineName, load_library
 from impasto.runtime.painting import GRAIN_CELL as GRAIN_CELL
 from impasto.runtime.painting import Finish, beside, paint_parts, parts_limit
 from impasto.runtime.picture import Picture
+from impasto.runtime.pixels.color import color_mode
 from impasto.runtime.planes import to_pixels, to_planes
 from impasto.runtime.precision import Precision, painter_role
+from impasto.runtime.regions import Region, controlled
 from impasto.runtime.seeing import MAX_ASPECT as MAX_ASPECT
-from impasto.runtime.seeing import seen_at, seen_of
+from impasto.runtime.seeing import at_rule, seen_at, seen_of
+
+if TYPE_CHECKING:
+    from impasto.runtime.control import Palette
+    from impasto.runtime.masks import Mask, MaskSource
 
 Code = NDArray[np.float32]
 # A name, a picture file or a code file; a picture; a code.
@@ -196,19 +202,18 @@ class StyleModel:
     def _described(self, seen: NDArray[np.float32]) -> Code:
         """The code [D] of what the encoder sees, [1,3,h,w]."""
         spec, engine = self.bundle.manifest.graphs["encoder"], self._engine("encoder")
-        # Cropping by less than one multiple is kinder to the statistics than padding with mirrored strokes.
-        height, width = (max(side // spec.multiple * spec.multiple, 1) for side in seen.shape[2:])
-        ready, _ = pad_to_rule(seen[:, :, :height, :width], spec.minimum, spec.multiple)
-        code = engine.run({engine.inputs[0]: ready})[engine.outputs[0]]
+        code = engine.run({engine.inputs[0]: at_rule(seen, spec.minimum, spec.multiple)})[engine.outputs[0]]
         return self._checked(code.reshape(-1), "The code that the encoder gave")
 
     def paint(
         self,
         picture: Picture,
-        code: Style | Blend,
+        code: Style | Blend | Sequence[Region],
         *,
         strength: float = 1.0,
-        keep_colors: bool = False,
+        keep_colors: bool | str = "off",
+        mask: Mask | MaskSource | None = None,
+        palette: Palette | None = None,
         even: Even | None = None,
         max_memory: int | None = None,
         progress: OnProgress = silent,
@@ -217,10 +222,13 @@ class StyleModel:
 
         Args:
             picture: the photo.
-            code: a code [D], or anything that :meth:`code` takes.
+            code: a code [D], or anything that :meth:`code` takes; or regions: styles that have places of their own.
             strength: 0 to 1: from the photo's own code to the style's. (1 - strength)^2 of the photo's own pixels is
                 mixed in, so that 0 gives back the photo.
-            keep_colors: take the colours of the photo and only the brightness of the painting.
+            keep_colors: ``"luminance"`` or True: take the colours of the photo and only the brightness of the painting;
+                ``"histogram"``: give the painting the photo's distribution of colours (``runtime/matching.py``).
+            mask: where it is painted, and how strongly: a ``Mask``, a picture file, a picture or an array [h,w].
+            palette: keep to so many main colours of the style, 2 to 32, or to these colours [K,3], sRGB 0..1.
             even: for the frames of a film: takes the name and the numbers [n] of what is measured on the photo as a
                 whole (its colours, its own code) and gives those to use (see ``Steadier.even``).
             max_memory: bytes that this process should stay within, the photo and the result included; None: what it
@@ -232,6 +240,25 @@ class StyleModel:
             ImpastoError: the strength is out of range, the code is not one of this model, or the memory does not do.
             EngineError: the graph fails.
         """
+        if controlled(code, keep_colors, mask, palette):
+            from impasto.runtime.control import Controls, paint_layers
+
+            def plain(style: Style | Blend) -> Surface:
+                painted = self.paint(
+                    picture,
+                    style,
+                    strength=strength,
+                    keep_colors=color_mode(keep_colors) == "luminance",
+                    even=even,
+                    max_memory=max_memory,
+                    progress=progress,
+                )
+                return surface_of(painted)
+
+            mixed = Sheet(np.empty_like(picture.rgb))
+            how = Controls(strength, keep_colors, mask, palette, even)
+            paint_layers(self, surface_of(picture), mixed, code, plain, how)
+            return replace(picture, rgb=mixed.pixels)
         limit = self.parts_limit(picture.size, max_memory)
         if limit is not None:
             photo, result = surface_of(picture), Sheet(np.empty_like(picture.rgb))
@@ -267,6 +294,37 @@ class StyleModel:
         )
         return replace(picture, rgb=finish(rgb, picture.rgb))
 
+    def _paint_at(
+        self,
+        picture: Picture,
+        working: tuple[int, int],
+        code: Style | Blend,
+        *,
+        detail: float,
+        strength: float,
+        keep_colors: bool,
+        even: Even | None,
+        max_memory: int | None,
+        progress: OnProgress,
+    ) -> Picture:
+        """Paint a picture at another size than its own."""
+        result = Sheet(np.empty_like(picture.rgb))
+        allowed = None if max_memory is None else max(1, max_memory - picture.rgb.nbytes)
+
+        def paint(small: Surface, painted: Surface) -> Finish:
+            whole = Area(0, 0, small.height, small.width)
+            seen = Picture(small.rgb(whole), small.alpha(whole))
+
+            def own(scale: int) -> Code:
+                return self.encode(seen, scale=scale)
+
+            used, finish = self._wanted(code, strength, keep_colors, working, own, even)
+            painted.put(whole, self.paint(seen, used, even=even, max_memory=allowed, progress=progress).rgb)
+            return finish
+
+        paint_at(surface_of(picture), result, working, paint, detail=detail, progress=progress)
+        return replace(picture, rgb=result.pixels)
+
     def parts_limit(self, size: tuple[int, int], max_memory: int | None, *, beside: int = 12) -> int | None:
         """The bytes to stay within where a picture of (width, height) has to be painted in parts, or None.
 
@@ -291,13 +349,16 @@ class StyleModel:
         self,
         photo: Surface,
         result: Surface,
-        code: Style | Blend,
+        code: Style | Blend | Sequence[Region],
         *,
         strength: float = 1.0,
-        keep_colors: bool = False,
+        keep_colors: bool | str = "off",
+        mask: Mask | MaskSource | None = None,
+        palette: Palette | None = None,
         even: Even | None = None,
         limit: int,
         reserve: int = 0,
+        scratch: Callable[[], Surface] | None = None,
         progress: OnProgress = silent,
     ) -> None:
         """Paint a picture that is read and written in parts; see :meth:`paint`.
@@ -306,7 +367,29 @@ class StyleModel:
             photo, result: of one size; alpha is looked at, and not written.
             limit: bytes that this process may hold.
             reserve: bytes of those that the caller will need.
+            scratch: makes a surface of the photo's size, which a mask, a palette and the like take for each painting
+                that they mix; None: in memory.
         """
+        if controlled(code, keep_colors, mask, palette):
+            from impasto.runtime.control import Controls, paint_layers
+
+            def plain(style: Style | Blend) -> Surface:
+                made = Sheet(np.empty((photo.height, photo.width, 3), np.float32)) if scratch is None else scratch()
+                self.paint_parts(
+                    photo,
+                    made,
+                    style,
+                    strength=strength,
+                    keep_colors=color_mode(keep_colors) == "luminance",
+                    even=even,
+                    limit=limit,
+                    reserve=reserve,
+                    progress=progress,
+                )
+                return made
+
+            paint_layers(self, photo, result, code, plain, Controls(strength, keep_colors, mask, palette, even))
+            return
 
         def own(scale: int) -> Code:
             return self._described(seen_of(photo, scale))
@@ -324,19 +407,16 @@ class StyleModel:
                 result,
                 used,
                 finish,
-                even=even,
-                limit=limit,
-                reserve=reserve,
-                progress=progress,
+                **held,
             )
         finally:
             self._forget("painter")
 
     def _wanted(
         self,
-        code: Style | Blend,
+        code: Style | Blend | Sequence[Region],
         strength: float,
-        keep_colors: bool,
+        keep_colors: bool | str,
         size: tuple[int, int],
         own_code: Callable[[int], Code],
         even: Even | None,
@@ -344,14 +424,14 @@ class StyleModel:
         """The code to paint with, and what is done with the painted pixels; see :meth:`paint`."""
         if not 0.0 <= strength <= 1.0:
             raise ImpastoError(f"The strength {strength} cannot be used: choose a number from 0 to 1.")
-        used, share = self.code(code), 0.0
+        used, share = self.code(cast("Style | Blend", code)), 0.0  # regions are painted one by one
         if strength < 1.0:
             own = own_code(max(1, min(STYLE_SCALE, *size)))
             own = own if even is None else even("own code", own)
             used = own + np.float32(strength) * (used - own)
             # A photo painted in its own manner is a little soft: its own pixels take over as the strength falls.
             share = (1.0 - strength) ** 2
-        return used, Finish(share, keep_colors)
+        return used, Finish(share, color_mode(keep_colors) == "luminance")
 
     def beside(self, planes: NDArray[np.float32], alpha: NDArray[np.float32] | None) -> dict[str, NDArray[np.float32]]:
         """What the painter takes besides the photo [1,3,H,W] and the code, by name: the inputs in the manifest."""
