@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from impasto.errors import PictureError
+from impasto.errors import PictureError, UnknownName
 
 F32 = NDArray[np.float32]
 
@@ -13,6 +13,23 @@ LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 """Weights of R, G, B in luma (ITU-R BT.601)."""
 
 _BAND = 1 << 16  # pixels worked on at once: small enough for the cache, large enough that numpy's overhead vanishes
+
+
+KEEP_COLORS = ("off", "luminance", "histogram")
+"""What may be kept of the photo's colours: nothing; all but light and dark; how often each occurs."""
+
+
+def color_mode(keep_colors: bool | str) -> str:
+    """One of :data:`KEEP_COLORS`; True is ``"luminance"`` and False ``"off"``.
+
+    Raises:
+        UnknownName: there is no such way to keep colours.
+    """
+    if isinstance(keep_colors, bool):
+        return "luminance" if keep_colors else "off"
+    if keep_colors not in KEEP_COLORS:
+        raise UnknownName("way to keep colours", str(keep_colors), KEEP_COLORS)
+    return keep_colors
 
 
 def keep_colors(painted_rgb: F32, photo_rgb: F32) -> F32:
