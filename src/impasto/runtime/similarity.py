@@ -51,5 +51,5 @@ def _windowed(plane: F64) -> F64:
     weights /= weights.sum()
     height, width = plane.shape[0] - 2 * half, plane.shape[1] - 2 * half
     down = sum(weight * plane[i : i + height] for i, weight in enumerate(weights))
-    across: F64 = sum(weight * down[:, i : i + width] for i, weight in enumerate(weights))  # type: ignore[index]
+    across: F64 = sum(weight * down[:, i : i + width] for i, weight in enumerate(weights))
     return across

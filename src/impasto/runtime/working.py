@@ -5,23 +5,28 @@ It is the same for a picture in memory and for one on disk: both are surfaces, r
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from impasto.progress import OnProgress, Progress, silent
-from impasto.runtime.canvas import Canvas, Sheet, Surface, resampled
+from impasto.runtime.canvas import Canvas, Sheet, Surface, resampled, surface_of
 from impasto.runtime.guided import Part, brought_up
+from impasto.runtime.picture import Picture
 from impasto.runtime.tiles import Area
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from impasto.runtime.painting import Finish
 
 F32 = NDArray[np.float32]
+
+Paint: TypeAlias = "Callable[[Surface, Surface], Finish]"
 
 FINE = 4
 """The finest layer is what a picture reduced by this, from the size at which it is painted, has no more."""
@@ -29,11 +34,11 @@ FINE = 4
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601
 
 
-def paint_at(
+def surface_at(
     photo: Surface,
     result: Surface,
     working: tuple[int, int],
-    paint: Callable[[Surface, Surface], Finish],
+    paint: Paint,
     *,
     detail: float = 0.0,
     progress: OnProgress = silent,
@@ -64,6 +69,27 @@ def paint_at(
                 rgb = layer(area, rgb, own)
             result.put(area, finish(rgb, own) if finish.wants_photo else rgb)
             progress(Progress(area.bottom, photo.height, "rows", "bringing up"))
+
+
+def picture_at(
+    picture: Picture,
+    working: tuple[int, int],
+    paint: Callable[[Picture], tuple[Picture, Finish]],
+    *,
+    detail: float = 0.0,
+    progress: OnProgress = silent,
+) -> Picture:
+    """The same of a picture in memory; ``paint`` gives the painting of a picture of the working size."""
+
+    def onto(small: Surface, painted: Surface) -> Finish:
+        whole = Area(0, 0, small.height, small.width)
+        done, finish = paint(Picture(small.rgb(whole), small.alpha(whole)))
+        painted.put(whole, done.rgb)
+        return finish
+
+    result = Sheet(np.empty_like(picture.rgb))
+    surface_at(surface_of(picture), result, working, onto, detail=detail, progress=progress)
+    return replace(picture, rgb=result.pixels)
 
 
 class FinestLayer:
