@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from impasto.errors import ImpastoError
     from impasto.runtime.bundle import Bundle, Manifest
     from impasto.runtime.generator import Generator
+    from impasto.runtime.masks import Mask
     from impasto.runtime.picture import Picture
     from impasto.runtime.quick import stylize
+    from impasto.runtime.regions import Region
     from impasto.runtime.style import StyleModel
     from impasto.runtime.video.clip import stylize_clip
 
@@ -25,7 +27,9 @@ _HOMES = {
     "Generator": "impasto.runtime.generator",
     "ImpastoError": "impasto.errors",
     "Manifest": "impasto.runtime.bundle",
+    "Mask": "impasto.runtime.masks",
     "Picture": "impasto.runtime.picture",
+    "Region": "impasto.runtime.regions",
     "StyleModel": "impasto.runtime.style",
     "stylize": "impasto.runtime.quick",
     "stylize_clip": "impasto.runtime.video.clip",
@@ -36,7 +40,9 @@ __all__ = [
     "Generator",
     "ImpastoError",
     "Manifest",
+    "Mask",
     "Picture",
+    "Region",
     "StyleModel",
     "__version__",
     "stylize",

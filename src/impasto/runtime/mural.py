@@ -7,9 +7,11 @@ take 3 bytes a pixel each (alpha: 4, 16 bits: twice as much), and are gone howev
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +27,13 @@ from impasto.runtime.pixels.encode import check_encodable, flattened, losses, qu
 from impasto.runtime.pixels.metadata import PictureInfo
 from impasto.runtime.pixels.strip_files import STRIPPED, Samples, grey_of, is_grey, write_strips
 from impasto.runtime.pixels.strips import decode_to_canvas
+from impasto.runtime.regions import Region
 from impasto.runtime.style import Blend, Style, StyleModel
 from impasto.runtime.tiles import Area
+
+if TYPE_CHECKING:
+    from impasto.runtime.control import Palette
+    from impasto.runtime.masks import Mask, MaskSource
 
 ENCODER_COST = 24
 """Bytes a pixel that writing a format takes which is not written in strips."""
@@ -53,10 +60,12 @@ def paint_file(
     model: StyleModel,
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
-    code: Style | Blend,
+    code: Style | Blend | Sequence[Region],
     *,
     strength: float = 1.0,
-    keep_colors: bool = False,
+    keep_colors: bool | str = "off",
+    mask: Mask | MaskSource | None = None,
+    palette: Palette | None = None,
     size: int | None = None,
     max_memory: int | None = None,
     max_pixels: int | None = DEFAULT_MAX_PIXELS,
@@ -75,7 +84,7 @@ def paint_file(
     Args:
         model: the painter.
         source, target: files; see `Picture.open` and `Picture.save`.
-        code, strength, keep_colors: see :meth:`StyleModel.paint`.
+        code, strength, keep_colors, mask, palette: see :meth:`StyleModel.paint`.
         size: long side of the result, in pixels; None: the photo's own.
         max_memory: bytes that this process should stay within, all told; None: what it holds and half of what is free.
         max_pixels: refuse photos of more pixels; None for no limit.
@@ -128,14 +137,23 @@ def paint_file(
         # One rounding is enough: what will still be laid on white is kept finer than it is written.
         deep = info.depth == 16 if kind in ("PNG", "TIFF") else kind == "JPEG" and alpha
         painted = open_files.enter_context(Canvas(photo.height, photo.width, alpha=False, deep=deep, folder=folder))
+
+        def scratch() -> Canvas:
+            # 16 bits, because what lies there is still mixed and rounded once more.
+            size = photo.height, photo.width
+            return open_files.enter_context(Canvas(*size, alpha=False, deep=True, folder=folder))
+
         model.paint_parts(
             photo,
             painted,
             code,
             strength=strength,
             keep_colors=keep_colors,
+            mask=mask,
+            palette=palette,
             limit=limit,
             reserve=encoding,
+            scratch=scratch,
             progress=progress,
         )
         progress(Progress(0, None, "windows", f"writing {Path(target).name}"))

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from impasto.runtime.bundle import find_bundle
 from impasto.runtime.engine import EngineName
 from impasto.runtime.picture import Picture
 from impasto.runtime.precision import Precision
+from impasto.runtime.regions import Region
 from impasto.runtime.style import DEFAULT_MODEL, Blend, Style, StyleModel
+
+if TYPE_CHECKING:
+    from impasto.runtime.control import Palette
+    from impasto.runtime.masks import Mask, MaskSource
 
 _KEPT_MODELS = 3
 
 
 def stylize(
     photo: str | Path | Picture,
-    style: Style | Blend,
+    style: Style | Blend | Sequence[Region],
     *,
     strength: float = 1.0,
-    keep_colors: bool = False,
+    keep_colors: bool | str = "off",
+    mask: Mask | MaskSource | None = None,
+    palette: Palette | None = None,
     size: int | None = None,
     model: str | Path = DEFAULT_MODEL,
     engine: EngineName = "onnxruntime",
@@ -32,8 +41,8 @@ def stylize(
     Args:
         photo: a file or a picture.
         style: a style's name, a picture file or a ``.npy`` code file, a picture, a code, or a list of
-            (style, weight).
-        strength, keep_colors: see :meth:`StyleModel.paint`.
+            (style, weight); or a list of regions, styles that have places of their own.
+        strength, keep_colors, mask, palette: see :meth:`StyleModel.paint`.
         size: long side of the result, in pixels; None: the photo's own size.
         model: the name of a bundled model, or a file.
         engine, threads: see :class:`impasto.runtime.engine.Engine`.
@@ -46,7 +55,7 @@ def stylize(
     picture = photo if isinstance(photo, Picture) else Picture.open(photo)
     if size is not None:
         picture = picture.resized(size)
-    return loaded.paint(picture, style, strength=strength, keep_colors=keep_colors)
+    return loaded.paint(picture, style, strength=strength, keep_colors=keep_colors, mask=mask, palette=palette)
 
 
 _models: OrderedDict[tuple[object, ...], StyleModel] = OrderedDict()
