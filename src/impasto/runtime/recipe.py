@@ -2,7 +2,7 @@
 
 >>> recipe = read_recipe("painted.jpg")                                             # doctest: +SKIP
 >>> model = StyleModel.load(recipe.model)                                           # doctest: +SKIP
->>> model.paint(Picture.open("photo.jpg"), recipe.blend(), strength=recipe.settings["strength"])  # doctest: +SKIP
+>>> model.paint(Picture.open("photo.jpg"), recipe.code(model), strength=recipe.settings["strength"])  # doctest: +SKIP
 
 A recipe is one line of JSON in the XMP packet (``pixels/packet.py``). It holds what the painting was made of, never the
 photo's name or path; a style that was a picture is told by its file name, the sha256 of the file and its code, so that
@@ -21,17 +21,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 import impasto
-from impasto.errors import ImpastoError, PictureError
+from impasto.errors import ImpastoError, PictureError, UnknownName
 from impasto.runtime.files import Source, open_source, read_source
 from impasto.runtime.picture import DEFAULT_MAX_PIXELS, Picture
 from impasto.runtime.pixels.decode import check_size, one_sentence, reader_of
 from impasto.runtime.pixels.packet import recipe_in
+
+if TYPE_CHECKING:
+    from impasto.runtime.style import StyleModel
 
 FORMAT = 1
 """Version of the recipe's fields. A reader refuses a newer one."""
@@ -43,6 +46,7 @@ MOST_STYLES = 1000
 _LONGEST_NAME = 300
 _LARGEST_CODE = 1 << 15  # numbers
 _DEEPEST = 8
+_DESCRIPTION = 0x010E  # EXIF
 
 F32 = NDArray[np.float32]
 
@@ -86,9 +90,17 @@ class Recipe:
     impasto: str = impasto.__version__
     format: int = FORMAT
 
-    def blend(self) -> list[tuple[str | F32, float]]:
-        """The styles and their weights, as ``StyleModel.code`` takes them."""
-        return [(one.style if one.code is None else one.code, one.weight) for one in self.styles]
+    def code(self, model: StyleModel) -> F32:
+        """The code [D] that was painted with, made of the styles' own; no file is looked at.
+
+        Raises:
+            UnknownName: a named style is none of this model's.
+            ImpastoError: the codes are not of this model.
+        """
+        for one in self.styles:
+            if one.code is None and one.style not in model.styles:
+                raise UnknownName("style", one.style, model.styles)
+        return model.code([(one.style if one.code is None else one.code, one.weight) for one in self.styles])
 
     def to_fields(self) -> dict[str, Any]:
         """The recipe as JSON's kinds of values; codes are float32, little-endian, in base64."""
@@ -228,6 +240,25 @@ def recipe_text(source: Source) -> tuple[str | None, str]:
             return _text_of(file, kind, name), name
     data, kind, name = read_source(source)
     return _text_of(BytesIO(data), kind, name), name
+
+
+def drawn_with(source: Source) -> dict[str, Any] | None:
+    """What a picture tells that a generator drew (see ``frames.origin``); None for any other.
+
+    Raises:
+        PictureError: it is no picture.
+    """
+    from impasto.runtime.frames import KEYWORD
+
+    data, kind, name = read_source(source)
+    with one_sentence(name):
+        image = reader_of(kind)(BytesIO(data))
+        told = image.info.get(KEYWORD) or image.getexif().get(_DESCRIPTION)
+    try:
+        table = json.loads(told) if isinstance(told, str) and len(told) <= LONGEST_TEXT else None
+    except (ValueError, RecursionError):
+        return None  # anybody's description
+    return table if isinstance(table, dict) and "model" in table else None
 
 
 def _text_of(file: Any, kind: str, name: str) -> str | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from impasto.apps.cli.painter import Engine, KeepColors, MaxPixels, Model, Overwrite, Strength, Threads, load_painter
+from impasto.apps.cli.recipes import NO_RECIPE, WithRecipe, recipe_line
 from impasto.apps.cli.scene import scene
 from impasto.apps.cli.sheet import Tile, contact_sheet, fitted
 from impasto.apps.cli.terminal import default_of, progress_bar, put, put_json, say
@@ -52,6 +54,7 @@ def dream(
     engine: Engine = default_of(StyleModel.load, "engine"),
     threads: Threads = default_of(StyleModel.load, "threads"),
     max_pixels: MaxPixels = default_of(Picture.open, "max_pixels"),
+    recipe: WithRecipe = True,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per file, not its path.")] = False,
 ) -> None:
     """Paint a photo in styles that never existed. The same seed gives the same style, everywhere.
@@ -93,6 +96,12 @@ def dream(
                 # As small as it will be shown: a thousand pictures at the photo's own size would fill the memory.
                 tiles.append(Tile(fitted(painted.to_pil(), thumb), f"Dream {one}", f"--seed {one} -n 1", ""))
             if one in targets:
+                line = NO_RECIPE
+                if recipe:
+                    used = {"strength": strength, "keep_colors": keep_colors, "size": size}
+                    style = [(f"dream {one}", 1.0, code)]
+                    line = recipe_line(painter, style, code, used, engine=engine, command="dream")
+                painted = replace(painted, info=replace(painted.info, recipe=line))
                 for note in painted.save(targets[one], overwrite=overwrite):
                     say(f"{targets[one]}: {note}")
                 seconds = round(time.perf_counter() - started, 4)

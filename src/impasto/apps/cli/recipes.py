@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +24,7 @@ WithRecipe = Annotated[
 NO_RECIPE = ""
 """What :class:`impasto.runtime.pixels.metadata.PictureInfo` takes for a picture that is to carry none."""
 
-_BESIDE = ("style", "suffix", "max_pixels", "max_memory", "recipe")
+BESIDE = ("style", "suffix", "max_pixels", "max_memory", "recipe")
 """Of the settings: what says nothing of how the picture looks, or stands in the recipe elsewhere."""
 
 _PLAIN = "painter"
@@ -34,7 +34,7 @@ def recipe_line(
     painter: StyleModel,
     styles: Sequence[tuple[str, float, Code]],
     code: Code,
-    settings: Settings | dict[str, Any],
+    settings: Settings | Mapping[str, Any],
     *,
     engine: str,
     command: str = "stylize",
@@ -54,15 +54,20 @@ def recipe_line(
     # Not at the start of every command: most of its time is files that are read and hashed.
     from impasto.runtime.recipe import recipe_of
 
-    table = settings if isinstance(settings, dict) else asdict(settings)
-    precision = "fp32" if painter.graph == _PLAIN else painter.graph.removeprefix(f"{_PLAIN}_")
-    kept = {name: value for name, value in table.items() if name not in _BESIDE}
     return recipe_of(
         painter.bundle.manifest.name,
         painter.bundle.sha256,
         styles,
-        {**kept, "engine": engine, "precision": precision},
+        told_settings(painter, settings, engine),
         named=set(painter.styles),
         blended=code,
         command=command,
     ).to_text()
+
+
+def told_settings(painter: StyleModel, settings: Settings | Mapping[str, Any], engine: str) -> dict[str, Any]:
+    """What a recipe tells of the settings: all that the picture depends on beside photo, model and styles."""
+    table = settings if isinstance(settings, Mapping) else asdict(settings)
+    precision = "fp32" if painter.graph == _PLAIN else painter.graph.removeprefix(f"{_PLAIN}_")
+    kept = {name: value for name, value in table.items() if name not in BESIDE}
+    return {**kept, "engine": engine, "precision": precision}

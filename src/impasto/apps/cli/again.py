@@ -1,0 +1,236 @@
+"""``impasto again`` and ``impasto show``: what a painted picture tells of itself, and painting by it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+import typer
+
+from impasto import __version__
+from impasto.apps.cli.one import Settings, paint_job
+from impasto.apps.cli.painter import MaxPixels, Overwrite, Threads, load_painter
+from impasto.apps.cli.parts import MaxMemory, allowed_memory
+from impasto.apps.cli.plan import Job, plan_jobs, suffix_of
+from impasto.apps.cli.recipes import BESIDE, NO_RECIPE, WithRecipe, told_settings
+from impasto.apps.cli.several import one_by_one, tell_all
+from impasto.apps.cli.stylize import stylize
+from impasto.apps.cli.terminal import default_of, put_json, say
+from impasto.errors import ImpastoError, PictureError
+from impasto.runtime.bundle import bundled_models
+from impasto.runtime.engine import ENGINES
+from impasto.runtime.files import SUFFIXES
+from impasto.runtime.picture import Picture
+from impasto.runtime.precision import PRECISIONS
+from impasto.runtime.recipe import Recipe, drawn_with, read_recipe, recipe_text
+from impasto.runtime.style import StyleModel
+
+BY_CODE = ("stylize", "dream")
+"""Commands whose pictures a style model paints, so that codes and settings are all there is to it."""
+
+LABEL = "again"
+_SHORT = 12  # digits of a sha256 that a person compares
+
+
+def again(
+    done: Annotated[str, typer.Argument(metavar="OUT", help="A picture that impasto painted.")],
+    photos: Annotated[
+        list[str], typer.Argument(metavar="PHOTO", help="The photo to paint in its manner; or several, or a folder.")
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="A file, a folder, or - for standard output; without it, <photo>-again, in the format of OUT.",
+        ),
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option("--size", min=1, help="Scale the photo to this long side, in pixels, before painting.")
+    ] = None,
+    strength: Annotated[
+        float | None, typer.Option("--strength", min=0, max=1, help="From 0, the photo, to 1, the style in full.")
+    ] = None,
+    format: Annotated[
+        str | None, typer.Option("--format", help="Write jpg, png, webp, avif or tif; without it, the format of OUT.")
+    ] = None,
+    quality: Annotated[
+        int | None, typer.Option("--quality", min=1, max=100, help="Of JPEG, WebP and AVIF: 1 to 100.")
+    ] = None,
+    strip: Annotated[
+        bool | None, typer.Option("--strip/--no-strip", help="Leave the photo's metadata (place, camera, date) out.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="NAME|FILE", help="Paint with this model, even if OUT was not."),
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option("--engine", help=f"What runs the model: {' or '.join(ENGINES)}.")
+    ] = None,
+    threads: Threads = default_of(StyleModel.load, "threads"),
+    precision: Annotated[
+        str | None, typer.Option("--precision", help=f"What the painter computes in: {' or '.join(PRECISIONS)}.")
+    ] = None,
+    max_pixels: MaxPixels = default_of(Picture.open, "max_pixels"),
+    max_memory: MaxMemory = default_of(StyleModel.paint, "max_memory"),
+    overwrite: Overwrite = default_of(Picture.save, "overwrite"),
+    recipe: WithRecipe = True,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per picture, not its path.")] = False,
+) -> None:
+    """Paint once more by the recipe that a painted picture carries: at another size, or another photo.
+
+    What is not given is as it was. With the same photo, the picture is the same.
+    """
+    told = read_recipe(done)
+    if told.command not in BY_CODE:
+        raise ImpastoError(
+            f"{done} was made by 'impasto {told.command}', which needs the painting itself: use that command again."
+        )
+    changed = {"size": size, "strength": strength, "quality": quality, "strip": strip}
+    changed = {name: value for name, value in changed.items() if value is not None}
+    settings, how = settings_of(told, changed, done)
+    suffix = suffix_of(format) if format is not None else Path(done).suffix.lower()
+    jobs = plan_jobs(
+        photos,
+        output=output,
+        label=LABEL,
+        suffix=_suffix_wanted(output, suffix, asked=format is not None),
+        overwrite=overwrite,
+        kept=[done],
+    )
+    if any(job.target is None for job in jobs) and (json or sys.stdout.isatty()):
+        raise PictureError("A picture would be mixed with other output: give -o a file.")
+    painter = painter_for(
+        told,
+        done,
+        model,
+        engine=engine or how["engine"],
+        threads=threads,
+        precision=precision or how["precision"],
+    )
+    code = told.code(painter)
+    settings = replace(settings, suffix=suffix, max_pixels=max_pixels, max_memory=allowed_memory(max_memory))
+    if recipe:
+        bundle = painter.bundle
+        line = replace(
+            told,
+            model=bundle.manifest.name,
+            model_sha256=bundle.sha256,
+            settings=told_settings(painter, settings, engine or how["engine"]),
+            impasto=__version__,
+        ).to_text()
+        settings = replace(settings, recipe=line)
+
+    def paint(job: Job) -> dict[str, Any]:
+        return paint_job(painter, code, job, settings, overwrite=overwrite, bar=len(jobs) == 1 and not json)
+
+    if tell_all(len(jobs), one_by_one(jobs, paint, lone=len(jobs) == 1), json=json):
+        raise typer.Exit(1)
+
+
+def show(
+    pictures: Annotated[list[str], typer.Argument(metavar="PICTURE", help="Pictures that impasto made.")],
+) -> None:
+    """Print the recipes that pictures carry, or what they were drawn with: one JSON object each."""
+    for picture in pictures:
+        text, _ = recipe_text(picture)
+        drawn = drawn_with(picture) if text is None else None
+        put_json(drawn if drawn is not None else read_recipe(picture).to_fields())
+
+
+def painter_for(
+    recipe: Recipe, done: str, model: str | None, *, engine: str, threads: int | None, precision: str
+) -> StyleModel:
+    """The model of a recipe, or the one that was asked for in its place.
+
+    Raises:
+        ImpastoError: it does not come with impasto, is not the same any more, or cannot be used.
+    """
+    digits = recipe.model_sha256[:_SHORT]
+    if model is None and recipe.model not in bundled_models():
+        raise ImpastoError(
+            f"{done} was painted with the model {recipe.model!r} (sha256 {digits}), which does not come with impasto: "
+            "give its file to --model."
+        )
+    painter = load_painter(model or recipe.model, engine=engine, threads=threads, precision=precision)
+    if painter.bundle.sha256 != recipe.model_sha256:
+        other = f"The model {painter.bundle.manifest.name!r} is not the one that painted {done} (sha256 {digits})"
+        if model is None:
+            raise ImpastoError(f"{other}: give that file to --model, or --model {recipe.model} to paint with this one.")
+        say(f"{other}, so the picture will be another.")
+    return painter
+
+
+def settings_of(recipe: Recipe, changed: Mapping[str, Any], done: str) -> tuple[Settings, dict[str, str]]:
+    """What a recipe says of a command's settings, with what was changed.
+
+    Args:
+        changed: settings by name.
+        done: the picture that carries the recipe, for messages.
+
+    Returns:
+        The settings, and the engine and precision.
+
+    Raises:
+        PictureError: a setting is unknown or not what it should be.
+    """
+    table = {**recipe.settings, **changed}
+    how = {name: table.pop(name, None) for name in ("engine", "precision")}
+    kinds, known = get_type_hints(Settings), {one.name: one for one in fields(Settings)}
+    for name, value in table.items():
+        if name not in known or name in BESIDE:
+            raise PictureError(
+                f"The recipe in {done} has a setting {name[:40]!r}, which impasto {recipe.impasto} knew and this one "
+                "does not: install that version."
+            )
+        if not _fits(value, kinds[name]):
+            raise _damaged(done, name)
+    for name in known:
+        if name not in BESIDE and name not in table:
+            # Of another command, which has fewer options.
+            table[name] = default_of(stylize, name)
+    for name, value in how.items():
+        if not isinstance(value, str):
+            raise _damaged(done, name)
+    style = [{"style": one.style, "weight": one.weight} for one in recipe.styles]
+    beside: dict[str, Any] = {"style": style, "suffix": None, "max_pixels": 1, "max_memory": None}
+    return Settings(**table, **beside, recipe=NO_RECIPE), {name: str(value) for name, value in how.items()}
+
+
+def _damaged(done: str, name: str) -> PictureError:
+    return PictureError(
+        f"The recipe in {done} is damaged (settings.{name}: is of a wrong kind): take another copy of it."
+    )
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value of JSON is what an annotation of a field says."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return True
+    if origin in (Union, UnionType):
+        return any(_fits(value, one) for one in parts)
+    if kind is NoneType or kind is None:
+        return value is None
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if kind in (bool, str):
+        return isinstance(value, kind)
+    if origin is not None and issubclass(origin, Mapping):
+        return isinstance(value, dict) and all(_fits(one, parts[1]) for one in value.values())
+    if origin is not None and issubclass(origin, Sequence):
+        return isinstance(value, list) and all(_fits(one, parts[0]) for one in value)
+    return False
+
+
+def _suffix_wanted(output: str | None, suffix: str, *, asked: bool) -> str | None:
+    """The suffix for ``plan_jobs``: that of OUT, unless -o names a file, which says it by itself."""
+    names_file = output is not None and not asked and Path(output).suffix.lower() in SUFFIXES
+    return None if names_file or suffix not in SUFFIXES else suffix

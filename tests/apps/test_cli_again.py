@@ -1,0 +1,225 @@
+"""``impasto again`` and ``impasto show``, with the tiny model."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from helpers import CODES, drawn_photo, make_style_bundle
+from impasto.apps.cli import run
+from impasto.runtime import bundle
+from impasto.runtime.picture import Picture, PictureInfo
+from impasto.runtime.pixels.icc import srgb_profile
+from impasto.runtime.recipe import carrying, read_recipe, recipe_text
+from impasto.runtime.style import save_code
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def place(style_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with photo.jpg, art.png and out.png, painted by the tiny model, which is a bundled one here."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(bundle, "bundled_models", lambda: {"tiny": style_bundle})
+    monkeypatch.setattr("impasto.apps.cli.again.bundled_models", lambda: {"tiny": style_bundle})
+    photo = Picture.from_array(drawn_photo())
+    replace(photo, info=replace(photo.info, dpi=(300, 300), xmp=b"<x:xmpmeta></x:xmpmeta>")).save("photo.jpg")
+    Picture.from_array(drawn_photo(64, 20, seed=1)).save("art.png")
+    assert paint("photo.jpg", "-o", "out.png", "-s", "art.png:2", "-s", "great-wave", "--strength", "0.75") == 0
+    return tmp_path
+
+
+def paint(*arguments: str) -> int:
+    return run(["stylize", *arguments, "--model", "tiny", "--threads", "1"])
+
+
+def again(*arguments: str) -> int:
+    return run(["again", *arguments, "--threads", "1"])
+
+
+def pixels(path: str) -> np.ndarray[Any, Any]:
+    return Picture.open(path).rgb
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> str:
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+    return err
+
+
+@pytest.mark.parametrize("format", ["png", "jpg", "webp", "tif"])
+def test_the_same_photo_gives_the_same_picture(place: Path, format: str, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--keep-colors", "--quality", "70") if format != "png" else ()
+    assert (
+        paint("photo.jpg", "-o", f"done.{format}", "-s", "art.png:3", "-s", "the-scream", "--size", "40", *options) == 0
+    )
+    Path("art.png").unlink()
+    capsys.readouterr()
+    assert again(f"done.{format}", "photo.jpg") == 0
+    assert capsys.readouterr() == (f"photo-again.{format}\n", "")
+    assert Path(f"photo-again.{format}").read_bytes() == Path(f"done.{format}").read_bytes()
+
+
+def test_at_another_size_and_strength(place: Path) -> None:
+    assert again("out.png", "photo.jpg", "--size", "96", "--strength", "0.5", "-o", "large.png") == 0
+    assert (
+        paint("photo.jpg", "-o", "same.png", "-s", "art.png:2", "-s", "great-wave", "--strength", "0.5", "--size", "96")
+        == 0
+    )
+    assert np.array_equal(pixels("large.png"), pixels("same.png")) and pixels("large.png").shape == (80, 96, 3)
+    assert read_recipe("large.png").to_fields() == read_recipe("same.png").to_fields(), "and it can be painted again"
+
+
+def test_other_options(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert again("out.png", "photo.jpg", "-o", "o/", "--format", "jpg", "--quality", "50", "--strip", "--json") == 0
+    line = json.loads(capsys.readouterr().out)
+    assert line["output"] == str(Path("o/photo.jpg")) and line["style"][0] == {"style": "art.png", "weight": 2.0}
+    assert Picture.open("o/photo.jpg").info.dpi is None
+    assert again("out.png", "photo.jpg", "-o", "o/", "--format", "jpg", "--no-recipe", "--no-strip", "--overwrite") == 0
+    assert recipe_text("o/photo.jpg")[0] is None and Picture.open("o/photo.jpg").info.dpi is not None
+    assert again("out.png", "photo.jpg", "-o", "parts.png", "--max-memory", "100GB", "--engine", "onnxruntime") == 0
+    assert again("out.png", "photo.jpg", "-o", "x.png", "--max-pixels", "5") == 2
+    assert again("out.png", "photo.jpg", "-o", "x.png", "--precision", "int8") == 2
+    assert not Path("x.png").exists()
+
+
+def test_several_photos_and_a_stream(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    Path("bad.png").write_bytes(b"\x89PNG\r\n\x1a\nbad")
+    assert again("out.png", "photo.jpg", "bad.png", "art.png", "-o", "all") == 1
+    assert sorted(path.name for path in Path("all").iterdir()) == ["art.png", "photo.png"]
+    capfdbinary.readouterr()
+    stdin = io.TextIOWrapper(io.BytesIO(Path("photo.jpg").read_bytes()))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert again("out.png", "-", "-o", "-") == 0
+    stream = capfdbinary.readouterr().out
+    assert np.array_equal(Picture.open(stream).rgb, pixels("out.png"))
+    assert read_recipe(stream).to_fields() == read_recipe("out.png").to_fields()
+
+
+def test_no_file_is_lost(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = Path("out.png").read_bytes()
+    assert again("out.png", "photo.jpg", "-o", "out.png", "--overwrite") == 2
+    assert "is an input as well" in told(capsys)
+    assert again("out.png", "photo.jpg", "-o", "art.png") == 2 and "exists already" in told(capsys)
+    assert Path("out.png").read_bytes() == before
+
+
+def test_the_photo_is_never_named(place: Path) -> None:
+    Path("secret-place").mkdir()
+    Path("photo.jpg").rename("secret-place/secret.jpg")
+    Path("art.png").rename("secret-place/art.png")
+    assert paint("secret-place/secret.jpg", "-o", "told.jpg", "-s", "secret-place/art.png") == 0
+    text, _ = recipe_text("told.jpg")
+    assert text is not None and "secret" not in text and "art.png" in text
+    assert b"secret" not in Path("told.jpg").read_bytes()
+
+
+def test_recipes_leave_the_rest_of_the_photo_alone(place: Path) -> None:
+    photo = Picture.from_array(drawn_photo())
+    about = PictureInfo(exif=None, xmp=b"<x:xmpmeta></x:xmpmeta>", dpi=(300, 300), icc=srgb_profile())
+    replace(photo, info=about).save("rich.png")
+    assert paint("rich.png", "-o", "with.png", "-s", "the-scream") == 0
+    assert paint("rich.png", "-o", "without.png", "-s", "the-scream", "--no-recipe") == 0
+    with_, without = Picture.open("with.png"), Picture.open("without.png")
+    assert np.array_equal(with_.rgb, without.rgb) and with_.info.icc == without.info.icc
+    assert with_.info.xmp is not None and with_.info.xmp.startswith(b"<x:xmpmeta></x:xmpmeta>")
+    assert without.info.xmp == b"<x:xmpmeta></x:xmpmeta>" and with_.info.dpi == without.info.dpi
+
+
+def test_a_painting_that_is_painted_over_tells_of_the_last_time(place: Path) -> None:
+    assert paint("out.png", "-o", "over.png", "-s", "the-scream") == 0
+    assert [one.style for one in read_recipe("over.png").styles] == ["the-scream"]
+    assert paint("out.png", "-o", "bare.png", "-s", "the-scream", "--no-recipe") == 0
+    assert recipe_text("bare.png")[0] is None
+
+
+def test_a_folder_with_workers(place: Path) -> None:
+    Path("in").mkdir()
+    for seed in range(2):
+        Picture.from_array(drawn_photo(24, 16, seed=seed)).save(f"in/{seed}.png")
+    assert paint("in", "-o", "out/", "-s", "art.png") == 0
+    assert again("out/1.png", "in/1.png", "-o", "one.png") == 0
+    assert Path("one.png").read_bytes() == Path("out/1.png").read_bytes()
+
+
+def test_a_dream(place: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    text = read_recipe("out.png")
+    line = replace(text, command="dream", settings={"strength": 1.0, "engine": "onnxruntime", "precision": "fp32"})
+    carrying(Picture.open("art.png"), line.to_text()).save("dream.png")
+    assert again("dream.png", "photo.jpg", "-o", "dreamt.png") == 0
+    assert paint("photo.jpg", "-o", "same.png", "-s", "art.png:2", "-s", "great-wave") == 0
+    assert np.array_equal(pixels("dreamt.png"), pixels("same.png"))
+
+
+def test_another_model(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    other = make_style_bundle(place / "other.impasto", created="2024-02-02")
+    monkeypatch.setattr("impasto.apps.cli.again.bundled_models", lambda: {"tiny": other})
+    monkeypatch.setattr(bundle, "bundled_models", lambda: {"tiny": other})
+    assert again("out.png", "photo.jpg", "-o", "x.png") == 2
+    sentence = told(capsys)
+    assert "is not the one that painted out.png" in sentence and "--model tiny" in sentence
+    assert not Path("x.png").exists()
+    assert again("out.png", "photo.jpg", "-o", "x.png", "--model", "tiny") == 0
+    assert "so the picture will be another" in capsys.readouterr().err
+    assert read_recipe("x.png").model_sha256 != read_recipe("out.png").model_sha256
+    monkeypatch.setattr("impasto.apps.cli.again.bundled_models", dict)
+    assert again("out.png", "photo.jpg", "-o", "y.png") == 2
+    assert "does not come with impasto: give its file to --model" in told(capsys)
+
+
+def write(changes: dict[str, Any], settings: dict[str, Any] | None = None) -> None:
+    fields = {**read_recipe("out.png").to_fields(), **changes}
+    fields["settings"] = {**fields["settings"], **(settings or {})}
+    carrying(Picture.open("art.png"), json.dumps(fields)).save("wrong.png", overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "settings", "sentence"),
+    [
+        ({"format": 99}, {}, "install a newer impasto"),
+        ({"command": "paint"}, {}, "use that command again"),
+        ({"styles": [{"style": "photo.jpg", "weight": 1}]}, {}, "no style called 'photo.jpg'"),
+        ({"styles": [{"style": "a", "weight": 1, "code": "AAAAAA=="}]}, {}, "this model takes float32 [8]"),
+        ({"model": "../tiny.impasto"}, {}, "does not come with impasto"),
+        ({}, {"strength": "1"}, "settings.strength: is of a wrong kind"),
+        ({}, {"strength": 7}, "choose a number from 0 to 1"),
+        ({}, {"size": True}, "settings.size: is of a wrong kind"),
+        ({}, {"size": -4}, "give a size from 1 on"),
+        ({}, {"quality": 900}, "Quality 900"),
+        ({}, {"max_memory": 5}, "'max_memory', which impasto"),
+        ({}, {"sparkle": 5}, "'sparkle', which impasto"),
+        ({}, {"engine": "warp"}, "no engine called 'warp'"),
+        ({}, {"engine": 5}, "settings.engine: is of a wrong kind"),
+    ],
+)
+def test_hostile_recipes_are_one_sentence(
+    place: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], settings: dict[str, Any], sentence: str
+) -> None:
+    write(changes, settings)
+    assert again("wrong.png", "photo.jpg", "-o", "x.jpg") == 2
+    assert sentence in told(capsys)
+    assert not Path("x.jpg").exists()
+
+
+def test_show(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_code("own.npy", CODES[0])
+    assert paint("photo.jpg", "-o", "second.jpg", "-s", "own.npy") == 0
+    capsys.readouterr()
+    assert run(["show", "out.png", "second.jpg"]) == 0
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first["model"] == "tiny" and first["settings"]["strength"] == 0.75 and first["format"] == 1
+    assert second["styles"][0]["style"] == "own.npy" and len(second["styles"][0]["sha256"]) == 64
+    assert run(["show", "photo.jpg"]) == 2
+    assert "'photo.jpg' carries no recipe" in told(capsys)
+    assert run(["again", "photo.jpg", "photo.jpg"]) == 2
+    assert "'photo.jpg' carries no recipe" in told(capsys)
