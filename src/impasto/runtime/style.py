@@ -35,6 +35,8 @@ from impasto.runtime.precision import Precision, painter_role
 from impasto.runtime.regions import Region, controlled
 from impasto.runtime.seeing import MAX_ASPECT as MAX_ASPECT
 from impasto.runtime.seeing import at_rule, seen_at, seen_of
+from impasto.runtime.stroke import Stroke, parse_detail, working_size
+from impasto.runtime.working import picture_at, surface_at
 
 if TYPE_CHECKING:
     from impasto.runtime.control import Palette
@@ -214,6 +216,8 @@ class StyleModel:
         keep_colors: bool | str = "off",
         mask: Mask | MaskSource | None = None,
         palette: Palette | None = None,
+        stroke: Stroke | None = None,
+        detail: float = 0.0,
         even: Even | None = None,
         max_memory: int | None = None,
         progress: OnProgress = silent,
@@ -229,6 +233,9 @@ class StyleModel:
                 ``"histogram"``: give the painting the photo's distribution of colours (``runtime/matching.py``).
             mask: where it is painted, and how strongly: a ``Mask``, a picture file, a picture or an array [h,w].
             palette: keep to so many main colours of the style, 2 to 32, or to these colours [K,3], sRGB 0..1.
+            stroke: how large strokes are: a share of the picture's long side (0.01), or text such as ``"1%"``,
+                ``"24px"`` or ``"auto"`` (see `impasto.runtime.stroke`); None: the painter's own pixels.
+            detail: 0 to 1, how much of the photo's finest layer is brought back, in brightness.
             even: for the frames of a film: takes the name and the numbers [n] of what is measured on the photo as a
                 whole (its colours, its own code) and gives those to use (see ``Steadier.even``).
             max_memory: bytes that this process should stay within, the photo and the result included; None: what it
@@ -249,6 +256,8 @@ class StyleModel:
                     style,
                     strength=strength,
                     keep_colors=color_mode(keep_colors) == "luminance",
+                    stroke=stroke,
+                    detail=detail,
                     even=even,
                     max_memory=max_memory,
                     progress=progress,
@@ -259,6 +268,17 @@ class StyleModel:
             how = Controls(strength, keep_colors, mask, palette, even)
             paint_layers(self, surface_of(picture), mixed, code, plain, how)
             return replace(picture, rgb=mixed.pixels)
+        working = working_size(stroke, picture.size)
+        if working != picture.size or parse_detail(detail) > 0:
+            allowed = None if max_memory is None else max(1, max_memory - picture.rgb.nbytes)
+
+            def small(photo: Picture) -> tuple[Picture, Finish]:
+                wanted, kept = self._wanted(
+                    code, strength, keep_colors, working, lambda scale: self.encode(photo, scale=scale), even
+                )
+                return self.paint(photo, wanted, even=even, max_memory=allowed, progress=progress), kept
+
+            return picture_at(picture, working, small, detail=detail, progress=progress)
         limit = self.parts_limit(picture.size, max_memory)
         if limit is not None:
             photo, result = surface_of(picture), Sheet(np.empty_like(picture.rgb))
@@ -294,37 +314,6 @@ class StyleModel:
         )
         return replace(picture, rgb=finish(rgb, picture.rgb))
 
-    def _paint_at(
-        self,
-        picture: Picture,
-        working: tuple[int, int],
-        code: Style | Blend,
-        *,
-        detail: float,
-        strength: float,
-        keep_colors: bool,
-        even: Even | None,
-        max_memory: int | None,
-        progress: OnProgress,
-    ) -> Picture:
-        """Paint a picture at another size than its own."""
-        result = Sheet(np.empty_like(picture.rgb))
-        allowed = None if max_memory is None else max(1, max_memory - picture.rgb.nbytes)
-
-        def paint(small: Surface, painted: Surface) -> Finish:
-            whole = Area(0, 0, small.height, small.width)
-            seen = Picture(small.rgb(whole), small.alpha(whole))
-
-            def own(scale: int) -> Code:
-                return self.encode(seen, scale=scale)
-
-            used, finish = self._wanted(code, strength, keep_colors, working, own, even)
-            painted.put(whole, self.paint(seen, used, even=even, max_memory=allowed, progress=progress).rgb)
-            return finish
-
-        paint_at(surface_of(picture), result, working, paint, detail=detail, progress=progress)
-        return replace(picture, rgb=result.pixels)
-
     def parts_limit(self, size: tuple[int, int], max_memory: int | None, *, beside: int = 12) -> int | None:
         """The bytes to stay within where a picture of (width, height) has to be painted in parts, or None.
 
@@ -355,6 +344,8 @@ class StyleModel:
         keep_colors: bool | str = "off",
         mask: Mask | MaskSource | None = None,
         palette: Palette | None = None,
+        stroke: Stroke | None = None,
+        detail: float = 0.0,
         even: Even | None = None,
         limit: int,
         reserve: int = 0,
@@ -381,6 +372,8 @@ class StyleModel:
                     style,
                     strength=strength,
                     keep_colors=color_mode(keep_colors) == "luminance",
+                    stroke=stroke,
+                    detail=detail,
                     even=even,
                     limit=limit,
                     reserve=reserve,
@@ -389,6 +382,18 @@ class StyleModel:
                 return made
 
             paint_layers(self, photo, result, code, plain, Controls(strength, keep_colors, mask, palette, even))
+            return
+        working = working_size(stroke, (photo.width, photo.height))
+        if working != (photo.width, photo.height) or parse_detail(detail) > 0:
+
+            def small(seen: Surface, painted: Surface) -> Finish:
+                wanted, kept = self._wanted(
+                    code, strength, keep_colors, working, lambda scale: self._described(seen_of(seen, scale)), even
+                )
+                self.paint_parts(seen, painted, wanted, even=even, limit=limit, reserve=reserve, progress=progress)
+                return kept
+
+            surface_at(photo, result, working, small, detail=detail, progress=progress)
             return
 
         def own(scale: int) -> Code:
@@ -407,7 +412,10 @@ class StyleModel:
                 result,
                 used,
                 finish,
-                **held,
+                even=even,
+                limit=limit,
+                reserve=reserve,
+                progress=progress,
             )
         finally:
             self._forget("painter")
