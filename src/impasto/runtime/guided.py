@@ -6,11 +6,11 @@ guide in colour; computed at the small size: He and Sun, "Fast Guided Filter", 2
 our result is not that function, which would smooth the strokes away, but the painting itself, enlarged, and to it is
 added what the photo lost when it was made small, times the function's slope:
 
-    result = up(painting) + R2 * slope * (photo - up(small photo))
+    result = up(painting) + min(1, 2 R2) * slope * (photo - up(small photo))
 
 Where the painter kept an edge of the photo, the slope is that of the edge and the result is as crisp as the photo.
-Where it laid strokes of its own, the photo explains little of them (a small R2, the share of the painting's variance
-that the function explains) and nothing of the photo's texture comes back.
+Where it laid strokes of its own, the photo explains little of them (R2 is the share of the painting's variance that the
+function explains) and nothing of the photo's texture comes back.
 
 What is enlarged is soft. So a stroke's colours are pushed towards the darkest and the brightest that the small painting
 has within one pixel: the steeper way between two colours, which never leaves them, hence makes no halo.
@@ -145,7 +145,7 @@ def _ends(plane: F32) -> tuple[F32, F32]:
 
 
 def _slopes(guide: F32, painting: F32) -> F32:
-    """How the painting's colours follow the photo's around each pixel: [h,w,3,3], painting by photo, times R2."""
+    """How the painting's colours follow the photo's around each pixel: [h,w,3,3], painting by photo, times min(1, 2 R2)."""
     height, width = guide.shape[:2]
     mean_guide, mean_painting = _mean(guide), _mean(painting)
 
@@ -159,7 +159,8 @@ def _slopes(guide: F32, painting: F32) -> F32:
     slopes = np.linalg.solve(within + np.float32(SMOOTH) * np.eye(3, dtype=np.float32), across.swapaxes(2, 3))
     slopes = slopes.swapaxes(2, 3)
     explained = (slopes * across).sum(axis=(2, 3))
-    share = np.clip(explained / (spread.sum(axis=2) + np.float32(_NOISE)), 0.0, 1.0)
+    # More than half explained is an edge of the photo with strokes over it.
+    share = np.clip(2 * explained / (spread.sum(axis=2) + np.float32(_NOISE)), 0.0, 1.0)
     return _mean((slopes * share[..., None, None]).reshape(height, width, 9)).reshape(height, width, 3, 3)
 
 

@@ -28,7 +28,7 @@ F32 = NDArray[np.float32]
 
 Paint: TypeAlias = "Callable[[Surface, Surface], Finish]"
 
-FINE = 4
+FINE = 2
 """The finest layer is what a picture reduced by this, from the size at which it is painted, has no more."""
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601
@@ -109,7 +109,7 @@ class FinestLayer:
         self._share, self._photo = np.float32(share), photo
         least = min((small.width, small.height), (photo.width, photo.height))
         size = max(1, -(-least[0] // FINE)), max(1, -(-least[1] // FINE))
-        # What is below the layer, photo's less painting's: [h,w], a sixteenth of the pixels.
+        # What is below the layer, photo's less painting's: [h,w], a quarter of the pixels.
         below = np.empty((size[1], size[0]), np.float32)
         for area, rgb, _ in resampled(small, size):
             below[area.top : area.bottom] = rgb @ _LUMA
