@@ -200,6 +200,7 @@ def make_generator_bundle(
     layers: int = 0,
     mapped: bool = True,
     encoder: bool = False,
+    flow: bool = False,
     tables: Mapping[str, NDArray[np.float32]] | None = None,
     **overrides: Any,
 ) -> Path:
@@ -212,6 +213,7 @@ def make_generator_bundle(
         layers: L of the synthesis; 0: it takes w [n,W].
         mapped: it has a mapping; without one w is z.
         encoder: it has one, the inverse of a synthesis without mapping.
+        flow: it has one: latent = 2 normals + 1.
         tables: npy members, such as ``w_mean.npy``.
         overrides: manifest fields to replace.
     """
@@ -252,6 +254,12 @@ def make_generator_bundle(
         labels = TensorSpec(name="labels", shape=("n", len(classes)), range=(0, 1), meaning="one-hot label")
         plain = TensorSpec(name="w", shape=("n", w_size), meaning="intermediate latent")
         graphs["mapping"] = GraphSpec(member="mapping.onnx", inputs=(z, labels) if classes else (z,), outputs=(plain,))
+    if flow:
+        nodes = [node("Mul", ["normals", "two"], ["double"]), node("Add", ["double", "one"], ["latent"])]
+        constants = {"two": np.array(2, np.float32), "one": np.array(1, np.float32)}
+        ends = [TensorSpec(name=name, shape=("n", LATENT), meaning=name) for name in ("normals", "latent")]
+        members["flow.onnx"] = _model(nodes, {"normals": ["n", LATENT]}, {"latent": ["n", LATENT]}, constants)
+        graphs["flow"] = GraphSpec(member="flow.onnx", inputs=(ends[0],), outputs=(ends[1],))
     if encoder:
         nodes = [
             node("Reshape", ["picture", "flat"], ["leant"]),

@@ -324,6 +324,29 @@ def test_the_mixture_is_drawn_from_where_there_is_one(make: Make) -> None:
         make(mapped=False).latents(0, prior="mixture")
 
 
+def test_a_flow_carries_what_is_drawn(make: Make) -> None:
+    drawer = make(mapped=False, flow=True)
+    normals = draw_streams(4, 2, LATENT).normals
+    assert drawer.priors == ("flow", "normal")
+    np.testing.assert_allclose(drawer.latents(4, 2), 2 * normals + 1, rtol=1e-5)
+    same(drawer.sample(4, 2), expected(2 * normals + 1, mapped=False))
+    # Truncation shortens what flows, not where it gets to.
+    same(drawer.sample(4, 2, truncation=0.5), expected(normals + 1, mapped=False))
+    same(drawer.sample(4, 2, truncation=0), expected(np.ones_like(normals), mapped=False))
+    same(drawer.sample(4, prior="normal", truncation=0.5), expected(0.5 * normals[:1], mapped=False))
+    assert about(drawer.sample(4)[0])["prior"] == "flow"
+
+
+def test_a_walk_between_seeds_of_a_flow_stays_on_what_it_knows(make: Make) -> None:
+    drawer = make(mapped=False, flow=True)
+    a, b = draw_streams(4, 2, LATENT).normals
+    way = np.stack([2 * slerp(a, b, share) + 1 for share in (0, 0.5, 1)])
+    same(list(drawer.walk([4, 5], frames=3)), expected(way, mapped=False))
+    # Latents that are given are latents already.
+    keys = drawer.latents(4, 2)
+    same(list(drawer.walk(keys, frames=2)), expected(keys, mapped=False))
+
+
 def test_pictures_of_any_size_and_kind_are_fitted() -> None:
     tall = Picture(np.tile(np.linspace(0, 1, 90, dtype=np.float32)[:, None, None], (1, 30, 3)))
     fit = fitted(tall, (10, 10), 3)

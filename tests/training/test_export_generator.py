@@ -23,10 +23,13 @@ from impasto.runtime.picture import Picture
 from impasto.training import export_generator as module
 from impasto.training.checkpoint import module_tensors, save_checkpoint
 from impasto.training.export_generator import PARITY, export_generator, mean_w, portable, write_generator
+from impasto.training.flow import fit_flow
 from impasto.training.journal import Journal
 from impasto.training.nets import NETS
 from impasto.training.nets.gan_spec import GanGenerator
 from impasto.training.recipe import Recipe, make_recipe, recipe_hash
+from impasto.training.recipe_vae import PriorTable
+from impasto.training.tasks.vae import VaeTask
 from training.support import draw_folder
 
 GAN = {"height": 16, "width": 32, "latent": 8, "base_width": 4, "max_width": 16}
@@ -263,6 +266,38 @@ def test_a_vae_draws_and_reconstructs(vae_run: Path, tmp_path: Path) -> None:
     means, weights = drawer.bundle.table(MIXTURE[1]), drawer.bundle.table(MIXTURE[0])
     spread = found.std(0).max() + 0.5
     assert np.abs(weights @ means - found.mean(0)).max() < spread
+
+
+def test_a_flow_of_latents_goes_into_the_file(tmp_path: Path) -> None:
+    draw_folder(tmp_path / "photos", 20, size=(24, 20))
+    table = {"task": "vae", "name": "tiny-vae", "steps": 9, "net": VAE, "data": {"folder": str(tmp_path / "photos")}}
+    prior = {"kind": "flow", "steps": 30, "width": 8, "blocks": 1, "strides": 3}
+    make_run(tmp_path / "run", make_recipe(table | {"prior": prior}))
+    made = export_generator(tmp_path / "run", tmp_path / "vae.impasto", best=True)
+    assert set(made.differences) == {"synthesis", "encoder", "flow"}
+    drawer = Generator.load(tmp_path / "vae.impasto", threads=1)
+    assert drawer.priors == ("flow", "mixture", "normal")
+    task = VaeTask.from_run(tmp_path / "run", checkpoint=Journal(tmp_path / "run").best)
+    normals = torch.from_numpy(drawer.latents(4, 3, prior="normal"))
+    np.testing.assert_allclose(drawer.latents(4, 3), fit_flow(task)(normals).numpy(), atol=PARITY)
+
+
+@pytest.mark.parametrize(("count", "flows"), [(499, False), (500, True)])
+def test_a_flow_is_for_many_pictures(count: int, flows: bool) -> None:
+    assert PriorTable().flows(count) is flows
+    assert PriorTable(kind="flow").flows(2) and not PriorTable(kind="mixture").flows(10**6)
+
+
+def test_weights_in_16_bits_make_half_the_file(vae_run: Path, tmp_path: Path) -> None:
+    sizes, drawn = [], []
+    for half in (False, True):
+        out = tmp_path / f"{half}.impasto"
+        made = export_generator(vae_run, out, half=half)
+        assert max(made.differences.values()) < PARITY
+        sizes.append(sum(len(Generator.load(out).bundle.graph(role)[1]) for role in ("synthesis", "encoder")))
+        drawn.append(Generator.load(out, threads=1).draw(np.ones((1, 4), np.float32))[0].rgb)
+    assert sizes[1] < 0.75 * sizes[0]
+    assert 0 < np.abs(drawn[1] - drawn[0]).max() < 0.01
 
 
 def test_a_vae_without_its_pictures_says_so(vae_run: Path, tmp_path: Path) -> None:

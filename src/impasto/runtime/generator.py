@@ -13,28 +13,25 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from impasto.errors import BundleError, EngineError, ImpastoError, UnknownName
+from impasto.errors import BundleError, EngineError, ImpastoError
 from impasto.runtime.bundle import Bundle
 from impasto.runtime.engine import Engine, EngineName
 from impasto.runtime.frames import fitted, origin
 from impasto.runtime.labels import UNKNOWN, Classes, Labels
-from impasto.runtime.latents import Array, Draw, Mixture, checked, draw_streams, lerp, slerp
+from impasto.runtime.latents import Array, checked, draw_streams, lerp, slerp
 from impasto.runtime.picture import Picture
+from impasto.runtime.priors import FLOW, MIXTURE, PRIORS, Prior, Priors
 
-__all__ = ["CENTRES", "MIXTURE", "PRIORS", "UNKNOWN", "Classes", "Generator", "Prior"]
-
-Prior = Literal["normal", "mixture"]
-PRIORS: tuple[Prior, ...] = get_args(Prior)
+__all__ = ["CENTRES", "FLOW", "MIXTURE", "PRIORS", "UNKNOWN", "Classes", "Generator", "Prior"]
 
 CENTRES = "w_mean.npy"
 """Table [1,W], or [C+1,W] for C classes (the last row for the unknown one): the mean of w, for truncation."""
 
-MIXTURE = ("mixture_weights.npy", "mixture_means.npy", "mixture_roots.npy")
 MOST_TRUNCATION = 2.0
 # Eight pictures of 128x128 at once, sixteen of 64x64: one by one is a tenth slower, and so are more of them, whose
 # activations leave the processor's cache.
@@ -77,7 +74,8 @@ class Generator:
         self.bundle, self.name = bundle, manifest.name
         self.width, self.height, self.channels = (int(side or 0) for side in sides)
         self.latent_size, self.classes = latent.size, latent.classes
-        self.priors: tuple[Prior, ...] = ("mixture", "normal") if MIXTURE[0] in bundle.members else ("normal",)
+        self._priors = Priors(bundle, self._engine)
+        self.priors = self._priors.names
         self.batch = max(1, min(_LARGEST_BATCH, _BATCH_PIXELS // (self.width * self.height)))
         self._labels = Labels(self.name, self.classes)
         self._engine_name, self._threads = engine, threads
@@ -147,16 +145,17 @@ class Generator:
         """
         drawn = draw_streams(seed, count, self.latent_size)
         rows = self._labels.rows(classes, count, drawn.label)
-        w = self._to_w(self._place(drawn, prior), rows, truncation)
+        z, left = self._priors.place(drawn, prior, _in_range(truncation))
+        w = self._to_w(z, rows, left)
         settings: dict[str, Any] = {"truncation": truncation}
         if len(self.priors) > 1:
-            settings["prior"] = self._prior(prior)
+            settings["prior"] = self._priors.named(prior)
         told = [{"seed": int(seed) + k, **self._labels.told(rows, k), **settings} for k in range(count)]
         return list(self._pictures(w, told))
 
     def latents(self, seed: int, count: int = 1, *, prior: Prior | None = None) -> Array:
         """The latents [count,Z] that :meth:`sample` draws from."""
-        return self._place(draw_streams(seed, count, self.latent_size), prior)
+        return self._priors.place(draw_streams(seed, count, self.latent_size), prior)[0]
 
     def draw(self, latents: ArrayLike, *, classes: Classes = None, truncation: float = 1.0) -> list[Picture]:
         """Draw the pictures of latents [N,Z], or of one [Z]. Arguments and errors as in :meth:`to_w`."""
@@ -211,7 +210,8 @@ class Generator:
         """Walk from key to key, ``frames`` pictures in all, drawn as they are asked for.
 
         With a mapping network the way is straight in w, which is made for that; without one it follows the sphere in z
-        (and goes straight between labels).
+        (and goes straight between labels). From seed to seed of a flow it follows the sphere of what flows, so that
+        every frame is of a latent that the model knows.
 
         Args:
             keys: two or more seeds, or latents [K,Z].
@@ -223,7 +223,8 @@ class Generator:
         Raises:
             ImpastoError: see :meth:`sample`; or fewer than two keys or frames.
         """
-        z, rows = self._keys(keys, classes, prior)
+        flows = self._priors.named(prior) == FLOW and not (isinstance(keys, np.ndarray) and keys.ndim != 1)
+        z, rows = self._keys(keys, classes, "normal" if flows else prior)
         count = 2 if isinstance(frames, Sequence) else frames
         if len(z) < 2 or count < 2:
             raise ImpastoError(f"A walk of {count} frames over {len(z)} keys goes nowhere: give at least 2 of each.")
@@ -245,6 +246,8 @@ class Generator:
             if at_keys is not None:
                 return lerp(at_keys[a], at_keys[b], share)
             way = np.stack([slerp(z[i], z[j], s) for i, j, s in zip(a, b, share, strict=True)])
+            if flows:
+                return self._map(self._priors.flowed(way * scale), None)
             return self._map(way * scale, labels if labels is None else lerp(labels[a], labels[b], share))
 
         told = [{"frame": frame, "truncation": truncation} for frame in range(len(places))]
@@ -325,28 +328,13 @@ class Generator:
             return None
         return self.bundle.table(CENTRES, shape=(len(self.classes) + 1, self.w_size))
 
-    @cached_property
-    def _mixture(self) -> Mixture:
-        mixture = Mixture(*(self.bundle.table(member) for member in MIXTURE))
-        if mixture.means.shape[1] != self.latent_size:
-            raise BundleError(f"The mixture in {self.bundle.path} is of another latent size: export the model again.")
-        return mixture
-
-    def _prior(self, prior: Prior | None) -> Prior:
-        if prior is not None and prior not in self.priors:
-            raise UnknownName(f"prior in {self.name}", prior, self.priors)
-        return prior or self.priors[0]
-
-    def _place(self, drawn: Draw, prior: Prior | None) -> Array:
-        return self._mixture.place(drawn) if self._prior(prior) == "mixture" else drawn.normals
-
     def _keys(self, keys: Sequence[int] | Array, classes: Classes, prior: Prior | None) -> tuple[Array, list[int]]:
         """Latents [K,Z] and class numbers of seeds, or of latents."""
         if isinstance(keys, np.ndarray) and keys.ndim != 1:
             latents = checked(keys, self.latent_size, "latents")
             return latents, self._labels.rows(classes, len(latents))
         draws = [draw_streams(seed, 1, self.latent_size) for seed in keys]
-        placed = [np.zeros((0, self.latent_size), np.float32), *(self._place(one, prior) for one in draws)]
+        placed = [np.zeros((0, self.latent_size), np.float32), *(self._priors.place(one, prior)[0] for one in draws)]
         shares = np.array([one.label[0] for one in draws])
         return np.concatenate(placed), self._labels.rows(classes, len(draws), shares)
 

@@ -34,6 +34,7 @@ def deliver(
     run: str | Path,
     out: str | Path,
     *,
+    half: bool = False,
     quality: Mapping[str, float] | None = None,
     overwrite: bool = False,
     progress: OnProgress = silent,
@@ -43,6 +44,7 @@ def deliver(
     Args:
         run: a run folder of the gan or vae task.
         out: the ``.impasto`` file.
+        half: store weights in 16 bits (see ``export_generator``).
         quality: figures for the manifest; None or empty = those of the run's own measurement of that state.
         overwrite: replace an existing file.
         progress: told of each stage.
@@ -55,4 +57,4 @@ def deliver(
     if best and not quality:
         step = load_checkpoint(journal.best).step
         quality = {key: value for key, value in journal.figures(step).items() if key.startswith(MEASURED)}
-    return export_generator(run, out, best=best, quality=quality, overwrite=overwrite, progress=progress)
+    return export_generator(run, out, best=best, half=half, quality=quality, overwrite=overwrite, progress=progress)

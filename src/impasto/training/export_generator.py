@@ -30,10 +30,12 @@ from impasto.runtime.bundle import (
     write_bundle,
 )
 from impasto.runtime.engine import Engine
-from impasto.runtime.generator import CENTRES, Generator
+from impasto.runtime.generator import CENTRES, FLOW, Generator
 from impasto.runtime.latents import draw_streams
 from impasto.training.checkpoint import load_checkpoint, restore_modules
 from impasto.training.export import PARITY, quiet_exporter, strip
+from impasto.training.flow import fit_flow
+from impasto.training.halve import halved, round_weights
 from impasto.training.journal import Journal
 from impasto.training.mixture import fit_mixture
 from impasto.training.nets import NETS
@@ -104,6 +106,7 @@ def export_generator(
     out: str | Path,
     *,
     best: bool = False,
+    half: bool = False,
     classes: Sequence[str] | None = None,
     quality: Mapping[str, float] | None = None,
     overwrite: bool = False,
@@ -116,6 +119,7 @@ def export_generator(
         run: a run folder of the gan or vae task.
         out: the ``.impasto`` file.
         best: take the best checkpoint by the run's own measurements, where there is one, and not the newest.
+        half: store weights in 16 bits, which makes half the file (they are computed with in 32).
         classes: names of the classes; None: what the run noted, or else the sub-folders of its data.
         quality: measured figures for the manifest, the protocol in the key.
         overwrite: replace an existing file.
@@ -142,6 +146,9 @@ def export_generator(
         modules = task.modules
         restore_modules(modules, found, "ema")  # latents of one checkpoint mean nothing to the decoder of another
         tables = fit_mixture(task).tables()
+        if task.recipe.prior.flows(len(task.learnt)):
+            flow = fit_flow(task, progress=progress)
+            modules = modules | {"flow": flow}
     else:
         modules = NETS[table.net.kind](table.net)
         restore_modules(modules, found, "ema")
@@ -152,6 +159,7 @@ def export_generator(
         classes=names,
         tables=tables,
         step=found.step,
+        half=half,
         quality=quality,
         overwrite=overwrite,
         created=created,
@@ -167,6 +175,7 @@ def write_generator(
     classes: Sequence[str] = (),
     tables: Mapping[str, Array] | None = None,
     step: int = 0,
+    half: bool = False,
     quality: Mapping[str, float] | None = None,
     overwrite: bool = False,
     created: str | None = None,
@@ -175,7 +184,7 @@ def write_generator(
     """Write networks as a model file: ``generator``, or ``encoder`` and ``decoder``, in float32 and evaluation mode.
 
     Args:
-        out, quality, overwrite, created, progress: as in :func:`export_generator`.
+        out, half, quality, overwrite, created, progress: as in :func:`export_generator`.
         modules: by name, as ``build_gan`` or ``build_vae`` gives them; those of training are left out.
         recipe: says the sizes, and goes into the file.
         classes: names, as many as the spec has classes.
@@ -192,6 +201,8 @@ def write_generator(
         raise TrainingError(f"The network knows {spec.classes} classes and {len(classes)} have names: name them all.")
     for module in modules.values():
         module.float().eval().requires_grad_(False)
+    if half:
+        round_weights(modules.values())
     members = {name: format_table(table) for name, table in (tables or {}).items()}
     if "generator" in modules:
         generator = modules["generator"]
@@ -201,10 +212,13 @@ def write_generator(
             members[CENTRES] = format_table(mean_w(generator, len(classes)))
     else:
         parts = _vae_parts(modules["encoder"], modules["decoder"], spec)
+        if "flow" in modules:
+            parts[FLOW] = _flow_part(modules["flow"], spec.latent)
     differences: dict[str, float] = {}
     for done, (role, part) in enumerate(parts.items()):
         progress(Progress(done, len(parts) + 1, "stages", role))
-        members[f"{role}.onnx"] = batched_onnx(part)
+        graph = batched_onnx(part)
+        members[f"{role}.onnx"] = halved(graph) if half else graph
         differences[role] = _parity(role, part, members[f"{role}.onnx"])
     manifest = Manifest(
         kind="generator",
@@ -329,6 +343,11 @@ def _vae_parts(encoder: nn.Module, decoder: nn.Module, spec: Any) -> dict[str, P
     }
 
 
+def _flow_part(flow: nn.Module, size: int) -> Part:
+    normals = torch.randn(_EXAMPLES, size, generator=torch.Generator().manual_seed(0))
+    return Part(flow, {"normals": normals}, "latent", {})
+
+
 def _parity(role: str, part: Part, graph: bytes) -> float:
     """Largest difference between torch and onnxruntime over ``BATCHES`` of inputs like the examples."""
     engine = Engine(graph, threads=torch.get_num_threads())
@@ -356,6 +375,8 @@ def _parity(role: str, part: Part, graph: bytes) -> float:
 
 _MEANINGS = {
     "z": "latent, N(0, 1)",
+    "normals": "N(0, 1)",
+    "latent": "latent as the pictures learnt from have them",
     "labels": "one-hot class, all zero where it is unknown",
     "w": "intermediate latent",
     "picture": "picture: grey, RGB or RGBA",

@@ -44,6 +44,23 @@ class VaeLossTable(Table):
     kind: LossName = Field(default="hinge", description="of that verdict, see losses.adversarial")
 
 
+class PriorTable(Table):
+    """What draws latents in the model file beside N(0,1); fitted after training, see ``flow`` and ``mixture``."""
+
+    kind: Literal["auto", "flow", "mixture"] = Field(
+        default="auto", description="auto: a flow from ``least`` pictures on, a Gaussian mixture below"
+    )
+    least: int = Field(default=500, ge=2, description="pictures below which a flow would learn them by heart")
+    steps: int = Field(default=8_000, ge=1, description="of the flow's training, at most")
+    width: int = Field(default=256, ge=8, le=2048)
+    blocks: int = Field(default=3, ge=1, le=16)
+    strides: int = Field(default=16, ge=1, le=128, description="of the way from noise to latent")
+
+    def flows(self, pictures: int) -> bool:
+        """Whether it is a flow, for so many pictures."""
+        return self.kind == "flow" or (self.kind == "auto" and pictures >= self.least)
+
+
 _OPTIM: dict[str, dict[str, Any]] = {"vae-gan": {"lr": 5e-4, "betas": (0.5, 0.99)}}
 """kind -> optimiser defaults of its own: a discriminator moves the goal, which a long memory chases in vain."""
 
@@ -52,12 +69,13 @@ class VaeRecipe(Recipe):
     """A whole run of the vae task."""
 
     folders: ClassVar[tuple[str, ...]] = ("folder",)
-    unseen: ClassVar[frozenset[str]] = Recipe.unseen | {"watch_every"}
+    unseen: ClassVar[frozenset[str]] = Recipe.unseen | {"watch_every", "prior"}
 
     task: Literal["vae"] = "vae"
     net: VaeSpec = VaeSpec()
     data: PictureTable
     loss: VaeLossTable = VaeLossTable()
+    prior: PriorTable = PriorTable()
     optim: OptimTable = OptimTable()
     batch: int = Field(default=32, ge=1, description="pictures at once")
     accumulate: int = Field(default=1, ge=1, description="batches whose gradients are averaged into one update")

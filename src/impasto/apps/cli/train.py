@@ -210,6 +210,9 @@ def export(
         int | None,
         typer.Option(min=0, help="Paintings that a style model looks at to dream by; 1500 without it, 0: it cannot."),
     ] = None,
+    half: Annotated[
+        bool, typer.Option("--half", help="Of a model that draws: store weights in 16 bits, for half the file.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     json: Json = False,
 ) -> None:
@@ -223,6 +226,8 @@ def export(
     task = Journal(run).recipe().task
     if dreams is not None and task != "style":
         raise TrainingError(f"--dreams is about models of many styles, and {run} is one of {task}: leave it out.")
+    if half and task not in ("gan", "vae"):
+        raise TrainingError(f"--half is about models that draw pictures, and {run} is one of {task}: leave it out.")
     if task == "style-one":
         from impasto.training.style_one import export_one
 
@@ -239,7 +244,7 @@ def export(
         apart = {"painter": painter.painter_difference, "encoder": painter.encoder_difference}
     else:
         with Reporter(json) as progress:
-            made = deliver(run, output, quality=figures, overwrite=overwrite, progress=progress)
+            made = deliver(run, output, half=half, quality=figures, overwrite=overwrite, progress=progress)
         size, step, apart = made.size, made.manifest.step, dict(made.differences)
     if json:
         differences = {f"{name}_difference": value for name, value in apart.items()}

@@ -313,12 +313,21 @@ class VaeTask:
             errors += float((made - pictures).abs().mean()) * len(pictures)
         return {"bits_held": bits / len(rows), "error_held": errors / len(rows)}
 
-    @torch.no_grad()
     def latents(self, modules: Mapping[str, nn.Module] | None = None, at_most: int = AT_MOST) -> Array:
         """Latents of the pictures learnt from, for a mixture: float32 [N,Z].
 
         One draw from each picture's posterior, since that is what the decoder was trained on; its mean for a
-        ``vq-vae``. Mirrored pictures count as pictures of their own where training mirrors them.
+        ``vq-vae``. Arguments as for ``posteriors``.
+        """
+        means, deviations = self.posteriors(modules, at_most)
+        noise = np.random.default_rng((self.recipe.seed, 19)).standard_normal(means.shape, dtype=np.float32)
+        return means + deviations * noise
+
+    @torch.no_grad()
+    def posteriors(self, modules: Mapping[str, nn.Module] | None = None, at_most: int = AT_MOST) -> tuple[Array, Array]:
+        """Means and deviations of the posteriors of the pictures learnt from: float32 [N,Z] each, in any order.
+
+        Deviations are 0 for a ``vq-vae``. Mirrored pictures count as pictures of their own where training mirrors them.
 
         Args:
             modules: other networks than the task's own, such as averaged ones.
@@ -330,18 +339,18 @@ class VaeTask:
         wanted = [(int(row), flip) for flip in flips for row in rng.permutation(self.learnt)][:at_most]
         training = encoder.training
         encoder.eval()
-        found = []
+        means, deviations = [], []
         for start in range(0, len(wanted), 64):
             part = wanted[start : start + 64]
             rows = self.pictures.arrays([row for row, _ in part])
             mirrored = np.array([flip for _, flip in part])
             rows[mirrored] = rows[mirrored, :, ::-1]
             mean, logvar = encoder(self._float(_planes(rows)))
-            noise = torch.from_numpy(rng.standard_normal(mean.shape, dtype=np.float32)).to(self.device)
             coded = self.recipe.net.kind == "vq-vae"
-            found.append((mean if coded else losses.reparameterise(mean, logvar, noise)).float().cpu().numpy())
+            means.append(mean.float().cpu().numpy())
+            deviations.append((torch.zeros_like(mean) if coded else (0.5 * logvar).exp()).float().cpu().numpy())
         encoder.train(training)
-        return np.concatenate(found)
+        return np.concatenate(means), np.concatenate(deviations)
 
     @torch.no_grad()
     def sample(self, modules: Mapping[str, nn.Module], count: int = 8) -> Pixels:
