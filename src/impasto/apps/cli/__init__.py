@@ -51,6 +51,7 @@ VERBS: dict[str, Verb] = {
     "train": Verb("impasto.apps.cli.train", "train", "Train a model by a recipe."),
     "measure": Verb("impasto.apps.cli.measure", "app", "Measure what a generator draws."),
     "export": Verb("impasto.apps.cli.train", "export", "Write a trained model as a model file."),
+    "serve": Verb("impasto.apps.cli.serve", "serve", "Open a page to play on, and an HTTP API."),
     "quantize": Verb("impasto.apps.cli.quantize", "quantize", "Add a painter in 8 bits to a style model."),
 }
 
