@@ -13,6 +13,7 @@ from impasto.runtime.files import open_source
 from impasto.runtime.painting import WHOLE_COST
 from impasto.runtime.picture import DEFAULT_MAX_PIXELS, resized_size
 from impasto.runtime.pixels.decode import check_size, one_sentence, reader_of
+from impasto.runtime.stroke import Stroke, working_size
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -28,6 +29,7 @@ def file_limit(
     source: str | os.PathLike[str],
     *,
     size: int | None = None,
+    stroke: Stroke | None = None,
     max_memory: int | None = None,
     max_pixels: int | None = DEFAULT_MAX_PIXELS,
 ) -> int | None:
@@ -37,17 +39,18 @@ def file_limit(
         model: what it is to be painted with.
         source: the photo; only its head is read.
         size: long side of the result, in pixels; None: the photo's own size.
+        stroke: as ``StyleModel.paint`` takes it; strokes finer than the painter's own are painted on a larger picture.
         max_memory: bytes that this process may hold; None: what it holds and half of what is free.
         max_pixels: refuse larger photos; None for no limit.
 
     Raises:
         PictureError: the photo cannot be read.
-        ImpastoError: it has to be painted in parts, and this model cannot.
+        ImpastoError: it has to be painted in parts, and this model cannot; or the strokes cannot be painted.
     """
     with open_source(source) as (file, kind, name):
         width, height, _ = header(file, kind, name, max_pixels)
     painted = (width, height) if size is None else resized_size((width, height), size)
-    larger = max((width, height), painted, key=lambda sides: sides[0] * sides[1])
+    larger = max((width, height), painted, working_size(stroke, painted), key=lambda sides: sides[0] * sides[1])
     return model.parts_limit(larger, max_memory, beside=WHOLE_COST)
 
 

@@ -28,6 +28,7 @@ from impasto.runtime.pixels.metadata import PictureInfo
 from impasto.runtime.pixels.strip_files import STRIPPED, Samples, grey_of, is_grey, write_strips
 from impasto.runtime.pixels.strips import decode_to_canvas
 from impasto.runtime.regions import Region
+from impasto.runtime.stroke import Stroke, working_size
 from impasto.runtime.style import Blend, Style, StyleModel
 from impasto.runtime.tiles import Area
 
@@ -66,6 +67,8 @@ def paint_file(
     keep_colors: bool | str = "off",
     mask: Mask | MaskSource | None = None,
     palette: Palette | None = None,
+    stroke: Stroke | None = None,
+    detail: float = 0.0,
     size: int | None = None,
     max_memory: int | None = None,
     max_pixels: int | None = DEFAULT_MAX_PIXELS,
@@ -84,7 +87,7 @@ def paint_file(
     Args:
         model: the painter.
         source, target: files; see `Picture.open` and `Picture.save`.
-        code, strength, keep_colors, mask, palette: see :meth:`StyleModel.paint`.
+        code, strength, keep_colors, mask, palette, stroke, detail: see :meth:`StyleModel.paint`.
         size: long side of the result, in pixels; None: the photo's own.
         max_memory: bytes that this process should stay within, all told; None: what it holds and half of what is free.
         max_pixels: refuse photos of more pixels; None for no limit.
@@ -114,6 +117,7 @@ def paint_file(
                     f"{sides[0]}x{sides[1]} is more than {DEFAULT_MAX_PIXELS:,} pixels: choose a smaller size."
                 )
             check_encodable(kind, *sides, quality)
+            working_size(stroke, sides)  # a refusal, if it is one
             encoding = 0 if kind in STRIPPED else ENCODER_COST * sides[0] * sides[1]
             for what, need in ((f"Reading {name}", decoding + _READING), (f"Writing {kind} whole", encoding)):
                 if resident() + need > limit:
@@ -151,6 +155,8 @@ def paint_file(
             keep_colors=keep_colors,
             mask=mask,
             palette=palette,
+            stroke=stroke,
+            detail=detail,
             limit=limit,
             reserve=encoding,
             scratch=scratch,

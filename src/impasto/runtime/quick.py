@@ -13,6 +13,7 @@ from impasto.runtime.engine import EngineName
 from impasto.runtime.picture import Picture
 from impasto.runtime.precision import Precision
 from impasto.runtime.regions import Region
+from impasto.runtime.stroke import Stroke
 from impasto.runtime.style import DEFAULT_MODEL, Blend, Style, StyleModel
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ def stylize(
     keep_colors: bool | str = "off",
     mask: Mask | MaskSource | None = None,
     palette: Palette | None = None,
+    stroke: Stroke | None = None,
+    detail: float = 0.0,
     size: int | None = None,
     model: str | Path = DEFAULT_MODEL,
     engine: EngineName = "onnxruntime",
@@ -42,7 +45,7 @@ def stylize(
         photo: a file or a picture.
         style: a style's name, a picture file or a ``.npy`` code file, a picture, a code, or a list of
             (style, weight); or a list of regions, styles that have places of their own.
-        strength, keep_colors, mask, palette: see :meth:`StyleModel.paint`.
+        strength, keep_colors, mask, palette, stroke, detail: see :meth:`StyleModel.paint`.
         size: long side of the result, in pixels; None: the photo's own size.
         model: the name of a bundled model, or a file.
         engine, threads: see :class:`impasto.runtime.engine.Engine`.
@@ -55,7 +58,16 @@ def stylize(
     picture = photo if isinstance(photo, Picture) else Picture.open(photo)
     if size is not None:
         picture = picture.resized(size)
-    return loaded.paint(picture, style, strength=strength, keep_colors=keep_colors, mask=mask, palette=palette)
+    return loaded.paint(
+        picture,
+        style,
+        strength=strength,
+        keep_colors=keep_colors,
+        mask=mask,
+        palette=palette,
+        stroke=stroke,
+        detail=detail,
+    )
 
 
 _models: OrderedDict[tuple[object, ...], StyleModel] = OrderedDict()

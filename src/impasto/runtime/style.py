@@ -36,7 +36,6 @@ from impasto.runtime.regions import Region, controlled
 from impasto.runtime.seeing import MAX_ASPECT as MAX_ASPECT
 from impasto.runtime.seeing import at_rule, seen_at, seen_of
 from impasto.runtime.stroke import Stroke, parse_detail, working_size
-from impasto.runtime.working import picture_at, surface_at
 
 if TYPE_CHECKING:
     from impasto.runtime.control import Palette
@@ -270,6 +269,8 @@ class StyleModel:
             return replace(picture, rgb=mixed.pixels)
         working = working_size(stroke, picture.size)
         if working != picture.size or parse_detail(detail) > 0:
+            from impasto.runtime.working import picture_at
+
             allowed = None if max_memory is None else max(1, max_memory - picture.rgb.nbytes)
 
             def small(photo: Picture) -> tuple[Picture, Finish]:
@@ -385,6 +386,7 @@ class StyleModel:
             return
         working = working_size(stroke, (photo.width, photo.height))
         if working != (photo.width, photo.height) or parse_detail(detail) > 0:
+            from impasto.runtime.working import surface_at
 
             def small(seen: Surface, painted: Surface) -> Finish:
                 wanted, kept = self._wanted(

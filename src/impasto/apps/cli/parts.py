@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from impasto.apps.cli.plan import Job
-from impasto.apps.cli.terminal import progress_bar
+from impasto.apps.cli.terminal import default_of, progress_bar
 from impasto.runtime.fitting import file_limit
 from impasto.runtime.memory import parse_size
 from impasto.runtime.style import StyleModel
@@ -40,6 +40,7 @@ def paint_in_parts(
     max_memory: int | None,
     max_pixels: int | None,
     bar: bool,
+    stroke: str | None = default_of(StyleModel.paint, "stroke"),
     **options: Any,
 ) -> Mural | None:
     """Paint a picture from file to file where it is too large to be held whole.
@@ -48,7 +49,7 @@ def paint_in_parts(
         painter: the model.
         job: what is read and written; a stream is not painted in this way.
         code: the style code [D].
-        size, max_memory, max_pixels, options: see `impasto.runtime.mural.paint_file`.
+        size, stroke, max_memory, max_pixels, options: see `impasto.runtime.mural.paint_file`.
         bar: show how far it is.
 
     Returns:
@@ -56,7 +57,7 @@ def paint_in_parts(
     """
     if job.source is None or job.target is None or not job.source.is_file():
         return None
-    limit = file_limit(painter, job.source, size=size, max_memory=max_memory, max_pixels=max_pixels)
+    limit = file_limit(painter, job.source, size=size, stroke=stroke, max_memory=max_memory, max_pixels=max_pixels)
     if limit is None:
         return None
     from impasto.runtime.mural import paint_file
@@ -68,6 +69,7 @@ def paint_in_parts(
             job.target,
             code,
             size=size,
+            stroke=stroke,
             max_memory=limit,
             max_pixels=max_pixels,
             progress=report,

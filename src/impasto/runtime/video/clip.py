@@ -20,6 +20,7 @@ from impasto.progress import OnProgress, Progress, silent
 from impasto.runtime.files import place_new
 from impasto.runtime.picture import DEFAULT_MAX_PIXELS, Picture
 from impasto.runtime.steady import Steadier, load_cv
+from impasto.runtime.stroke import Stroke, parse_detail, working_size
 from impasto.runtime.style import Code, StyleModel
 from impasto.runtime.video.footage import Footage, Reader, Shot, open_footage
 from impasto.runtime.video.joining import Window, check_joining, join, kept_tracks
@@ -84,6 +85,8 @@ def stylize_clip(
     *,
     strength: float = 1.0,
     keep_colors: bool = False,
+    stroke: Stroke | None = None,
+    detail: float = 0.0,
     steady: bool = True,
     size: int | None = None,
     codec: str | None = None,
@@ -108,7 +111,7 @@ def stylize_clip(
         model: paints.
         styles: one style (anything that ``StyleModel.code`` takes), or several: the clip moves from the first to the
             last, evenly over its length.
-        strength, keep_colors: see :meth:`StyleModel.paint`.
+        strength, keep_colors, stroke, detail: see :meth:`StyleModel.paint`.
         steady: see :mod:`impasto.runtime.steady`; without it each frame is painted as a photo would be.
         size: long side of the frames, in pixels (both sides become even); None: as they are.
         codec, crf: see ``reel.CODECS``.
@@ -136,6 +139,8 @@ def stylize_clip(
     footage = open_footage(source, end=end)
     shown, window = _chosen(footage, start, end)
     frame_size = _frame_size(footage, size, max_pixels)
+    parse_detail(detail)
+    working = working_size(stroke, frame_size)
     reel, notes = reel_for(output, footage, frame_size, codec=codec, crf=crf)
     tracks, lost = kept_tracks(footage, reel, output)
     check_joining(reel, footage, tracks, output)
@@ -144,14 +149,15 @@ def stylize_clip(
         "source": footage.mark,
         "model": [model.bundle.sha256, model.graph, model.device.split(",")[0]],
         "codes": [hashlib.sha256(code.tobytes()).hexdigest() for code in codes],
-        "painting": [strength, keep_colors, steady, start, end, part_seconds],
+        "painting": [strength, keep_colors, working, detail, steady, start, end, part_seconds],
         "reel": reel.described(),
     }
     work = Work(output, plan, fresh=overwrite)
     try:
         resumed = sum(len(part.times) for part in work.parts)
         began = time.perf_counter()
-        painting = {"strength": strength, "keep_colors": keep_colors, "max_memory": max_memory}
+        painting: dict[str, Any] = {"strength": strength, "keep_colors": keep_colors, "max_memory": max_memory}
+        painting |= {"stroke": stroke, "detail": detail}
         painter = _Painter(model, codes, painting, footage, shown, Steadier() if steady else None)
         damaged = _paint_parts(work, reel, painter, frame_size, part_seconds, on_progress)
         seconds = time.perf_counter() - began
