@@ -33,7 +33,7 @@ def find_foreground(photo: Surface) -> F32:
         EngineError: OpenCV is not installed.
         ImpastoError: nothing stands out.
     """
-    cv = _load()
+    cv = load_cv()
     size = photo.width, photo.height
     small = resized_size(size, SIDE) if max(size) > SIDE else size
     rgb = np.empty((small[1], small[0], 3), np.float32)
@@ -74,7 +74,8 @@ def _large_pieces(cv: Any, found: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.isin(names, large).astype(np.uint8)
 
 
-def _load() -> Any:
+def load_cv() -> Any:
+    """OpenCV, or EngineError with what to do."""
     try:
         import cv2
     except ImportError as error:

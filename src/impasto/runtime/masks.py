@@ -6,6 +6,7 @@ is a mask; else what is light. 1 is painted in full, 0 is left as it is.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import tempfile
 from collections.abc import Sequence
@@ -75,6 +76,15 @@ class Mask:
         """
         paint = None if self.paint is None else open_mask(self.paint)
         return replace(self, paint=paint, protect=None if self.protect is None else open_mask(self.protect))
+
+    @property
+    def mark(self) -> str:
+        """A name for it that changes with it: 64 hexadecimal digits."""
+        parts: list[object] = [self.foreground, self.feather]
+        for source in (self.paint, self.protect):
+            plane = None if source is None else open_mask(source)
+            parts.append(None if plane is None else [plane.shape, hashlib.sha256(plane.tobytes()).hexdigest()])
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def over(self, photo: Surface) -> Cover:
         """The mask laid over a photo.

@@ -28,7 +28,7 @@ def paint_between(
     count: int = STEPS,
     thumb: int,
     strength: float,
-    keep_colors: bool,
+    keep_colors: str,
     max_pixels: int,
     overwrite: bool,
     json: bool,

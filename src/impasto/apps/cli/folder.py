@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from impasto import __version__
+from impasto.apps.cli.control import Painted, as_json, digest_of
 from impasto.apps.cli.crew import Crew, crew_size
 from impasto.apps.cli.one import Settings, paint_job
 from impasto.apps.cli.plan import Job, refuse_existing
@@ -18,18 +18,19 @@ from impasto.apps.cli.report import Report, State
 from impasto.apps.cli.several import Result, one_by_one, tell_all
 from impasto.apps.cli.terminal import DEBUG, explain, put_json, say
 from impasto.errors import ImpastoError, PictureExists
-from impasto.runtime.style import Code, StyleModel
+from impasto.runtime.style import StyleModel
 
 Order = tuple[Job, bool]
 """A job, and whether its target may exist."""
 
-_BESIDE = ("style", "max_pixels", "max_memory", "recipe")  # of the settings: what no finished picture depends on
+_BESIDE = ("style", "max_pixels", "max_memory", "mask_files", "recipe")
+"""Of the settings: what no finished picture depends on."""
 
 
 def paint_folder(
     jobs: Sequence[Job],
     painter: StyleModel,
-    code: Code,
+    code: Painted,
     settings: Settings,
     loading: Mapping[str, Any],
     *,
@@ -43,7 +44,7 @@ def paint_folder(
 
     Args:
         jobs: as ``plan_jobs`` gives them; targets may exist.
-        code: float32 [D].
+        code: float32 [D], or regions.
         loading: the options of ``StyleModel.load``, for the workers.
         folder: where the report is; None for none.
         resume: skip what is finished; None: unless ``overwrite``.
@@ -80,7 +81,7 @@ def paint_folder(
     else:
         start = {
             "load": {**loading, "threads": threads},
-            "code": code.tolist(),
+            "code": as_json(code, settings),
             "settings": asdict(replace(settings, max_memory=memory)),
             "debug": DEBUG.get(),
         }
@@ -111,7 +112,7 @@ def _settle(jobs: Sequence[Job], report: Report | None, overwrite: bool) -> tupl
 def _alone(
     orders: Sequence[Order],
     painter: StyleModel,
-    code: Code,
+    code: Painted,
     settings: Settings,
     report: Report | None,
     *,
@@ -146,7 +147,7 @@ def _noted(results: Iterator[Result], report: Report | None) -> Iterator[Result]
         yield job, line
 
 
-def _depends_on(painter: StyleModel, engine: str, code: Code, settings: Settings) -> dict[str, Any]:
+def _depends_on(painter: StyleModel, engine: str, code: Painted, settings: Settings) -> dict[str, Any]:
     """All that a painted picture depends on beside the photo."""
     kept = {name: value for name, value in asdict(settings).items() if name not in _BESIDE}
     return {
@@ -154,7 +155,7 @@ def _depends_on(painter: StyleModel, engine: str, code: Code, settings: Settings
         "model": painter.bundle.sha256,
         "graph": painter.graph,
         "engine": engine,
-        "code": hashlib.sha256(code.tobytes()).hexdigest(),
+        "code": digest_of(code),
         **kept,
         "recipe": bool(settings.recipe),  # the rest of it stands here already
     }

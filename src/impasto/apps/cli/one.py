@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from impasto.apps.cli.control import Painted, mask_of
 from impasto.apps.cli.parts import paint_in_parts
 from impasto.apps.cli.plan import STREAM, Job
 from impasto.apps.cli.terminal import put_bytes
 from impasto.runtime.picture import Picture
-from impasto.runtime.style import Code, StyleModel
+from impasto.runtime.style import StyleModel
 
 STREAM_SUFFIX = ".png"
 """What standard output gets without ``--format``: it keeps transparency and all 16 bits."""
@@ -25,29 +26,38 @@ class Settings:
     Attributes:
         style: for the line about a picture: ``{"style": ..., "weight": ...}`` each.
         suffix: the format that was asked for, or None.
-        strength, keep_colors, size, quality, strip, max_pixels, max_memory: as the options of ``impasto stylize``.
+        strength, keep_colors, stroke, detail, size, quality, strip, max_pixels, max_memory: as the options of
+            ``impasto stylize``.
+        palette: R, G and B of the colours to keep to, or None.
+        mask: what is told of ``--mask`` and its like: names, sha256 and settings; None for none.
+        mask_files: where the files of the masks are.
         recipe: what the picture tells of how it was painted; empty for nothing.
     """
 
     style: Sequence[dict[str, Any]]
     suffix: str | None
     strength: float
-    keep_colors: bool
+    keep_colors: str
+    stroke: str | None
+    detail: float
     size: int | None
     quality: int | None
     strip: bool
     max_pixels: int
     max_memory: int | None
+    palette: Sequence[Sequence[float]] | None = None
+    mask: Mapping[str, Any] | None = None
+    mask_files: Mapping[str, str] | None = None
     recipe: str = ""
 
 
 def paint_job(
-    painter: StyleModel, code: Code, job: Job, settings: Settings, *, overwrite: bool, bar: bool = False
+    painter: StyleModel, code: Painted, job: Job, settings: Settings, *, overwrite: bool, bar: bool = False
 ) -> dict[str, Any]:
     """Read, paint and write one picture.
 
     Args:
-        code: float32 [D].
+        code: float32 [D], or regions.
         overwrite: the target may exist.
         bar: show how far a picture is that is painted in parts.
 
@@ -63,9 +73,13 @@ def paint_job(
     painting: dict[str, Any] = {
         "strength": settings.strength,
         "keep_colors": settings.keep_colors,
+        "stroke": settings.stroke,
+        "detail": settings.detail,
+        "mask": mask_of(settings),
+        "palette": settings.palette,
         "max_memory": settings.max_memory,
     }
-    reading = {"size": settings.size, "max_pixels": settings.max_pixels}
+    reading: dict[str, Any] = {"size": settings.size, "max_pixels": settings.max_pixels}
     mural = paint_in_parts(painter, job, code, bar=bar, recipe=settings.recipe, **reading, **painting, **writing)
     if mural is not None:
         (width, height), notes, lost = mural.size, mural.notes, mural.lost

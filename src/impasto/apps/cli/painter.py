@@ -11,6 +11,7 @@ from impasto.apps.cli.terminal import default_of, say
 from impasto.errors import ImpastoError, UnknownName
 from impasto.runtime.bundle import Bundle
 from impasto.runtime.engine import ENGINES
+from impasto.runtime.pixels.color import KEEP_COLORS
 from impasto.runtime.precision import PRECISIONS
 from impasto.runtime.style import StyleModel
 
@@ -35,7 +36,15 @@ MaxPixels = Annotated[
 Strength = Annotated[
     float, typer.Option("--strength", min=0, max=1, help="From 0, the photo as it is, to 1, the style in full.")
 ]
-KeepColors = Annotated[bool, typer.Option("--keep-colors", help="Keep the colours of the photo, take only strokes.")]
+KeepColors = Annotated[
+    str,
+    typer.Option(
+        "--keep-colors",
+        metavar=f"[{'|'.join(KEEP_COLORS)}]",
+        help="Keep the colours of the photo: all but light and dark (luminance, also without a word), or how often "
+        "each occurs (histogram).",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
 
 

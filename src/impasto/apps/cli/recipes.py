@@ -24,7 +24,7 @@ WithRecipe = Annotated[
 NO_RECIPE = ""
 """What :class:`impasto.runtime.pixels.metadata.PictureInfo` takes for a picture that is to carry none."""
 
-BESIDE = ("style", "suffix", "max_pixels", "max_memory", "recipe")
+BESIDE = ("style", "suffix", "max_pixels", "max_memory", "mask_files", "recipe")
 """Of the settings: what says nothing of how the picture looks, or stands in the recipe elsewhere."""
 
 _PLAIN = "painter"

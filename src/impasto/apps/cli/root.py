@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from impasto import __version__
 from impasto.apps.cli import VERBS
+from impasto.apps.cli.optional import completed
 from impasto.apps.cli.options import TYPER_OPTIONS
 from impasto.apps.cli.terminal import DEBUG, ReaderLeftError, explain, forgive_odd_characters, say, trace
 from impasto.errors import ImpastoError, UnknownName
@@ -81,7 +82,7 @@ def run(arguments: Sequence[str]) -> int:
     arguments, debug = _take_debug(arguments)
     DEBUG.set(debug)
     try:
-        code = typer.main.get_command(app).main(list(arguments) or ["--help"], "impasto", standalone_mode=False)
+        code = typer.main.get_command(app).main(completed(arguments) or ["--help"], "impasto", standalone_mode=False)
         sys.stdout.flush()
     except (ReaderLeftError, BrokenPipeError):
         return _reader_left()

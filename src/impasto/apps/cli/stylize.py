@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from impasto.apps.cli.blend import Wanted, label_of, parse_style, weight_of
+from impasto.apps.cli.control import Asked, Feather, Foreground, MaskFile, PaletteCount, Protect, SaveStyle
 from impasto.apps.cli.film import Crf, End, Morph, Start, Steady, VideoCodec, clip_among, paint_film
 from impasto.apps.cli.one import Settings, paint_job
 from impasto.apps.cli.painter import (
@@ -28,6 +29,7 @@ from impasto.apps.cli.parts import MaxMemory, allowed_memory
 from impasto.apps.cli.plan import Job, plan_jobs, reported_folder, suffix_of
 from impasto.apps.cli.recipes import NO_RECIPE, WithRecipe, recipe_line
 from impasto.apps.cli.several import Jobs, Resume, one_by_one, tell_all
+from impasto.apps.cli.stroke import Detail, StrokeSize, checked_stroke
 from impasto.apps.cli.terminal import default_of, say
 from impasto.errors import PictureError
 from impasto.runtime.picture import Picture
@@ -47,9 +49,9 @@ def stylize(
         typer.Option(
             "--style",
             "-s",
-            metavar="STYLE[:WEIGHT]",
-            help="A name (see 'impasto styles'), a picture, or a saved code (.npy). Give several for a blend. "
-            "A model of one style needs none.",
+            metavar="STYLE[:WEIGHT][@MASK]",
+            help="A name (see 'impasto styles'), a picture, or a saved code (.npy). Give several for a blend, or each "
+            "with a mask of its own. A model of one style needs none.",
         ),
     ] = None,
     output: Annotated[
@@ -64,6 +66,14 @@ def stylize(
     ] = None,
     strength: Strength = default_of(StyleModel.paint, "strength"),
     keep_colors: KeepColors = default_of(StyleModel.paint, "keep_colors"),
+    mask: MaskFile = None,
+    protect: Protect = None,
+    foreground: Foreground = None,
+    feather: Feather = None,
+    palette: PaletteCount = default_of(StyleModel.paint, "palette"),
+    save_style: SaveStyle = None,
+    stroke: StrokeSize = default_of(StyleModel.paint, "stroke"),
+    detail: Detail = default_of(StyleModel.paint, "detail"),
     size: Annotated[
         int | None, typer.Option("--size", min=1, help="Scale the photo to this long side, in pixels, before painting.")
     ] = None,
@@ -101,6 +111,11 @@ def stylize(
     """
     wanted = [parse_style(text) for text in style or [only_style(model)]]
     allowed = allowed_memory(max_memory)
+    asked = Asked(
+        mask=mask, protect=protect, foreground=foreground, feather=feather, palette=palette, save_style=save_style
+    )
+    asked.check(wanted, keep_colors, overwrite)
+    checked_stroke(stroke)
     film: dict[str, Any] = {"steady": steady, "codec": codec, "crf": crf, "start": start, "end": end}
     unfit = {
         "format": format,
@@ -111,20 +126,29 @@ def stylize(
     }
     clip = clip_among(inputs, {**film, "morph": morph}, unfit)
     if clip is not None:
+
+        def load() -> StyleModel:
+            painter = load_painter(model, engine=engine, threads=threads, precision=precision)
+            asked.save(lambda: painter.code([(one.style, weight_of(one)) for one in wanted]), overwrite)
+            return painter
+
         paint_film(
             clip,
             output,
             wanted,
-            lambda: load_painter(model, engine=engine, threads=threads, precision=precision),
+            load,
             morph=bool(morph),
             json=json,
             strength=strength,
             keep_colors=keep_colors,
+            stroke=stroke,
+            detail=detail,
             size=size,
             strip=strip,
             overwrite=overwrite,
             max_pixels=max_pixels,
             max_memory=allowed,
+            **asked.film(wanted, morph=bool(morph)),
             **film,
         )
         return
@@ -139,23 +163,28 @@ def stylize(
         suffix=suffix,
         # Which of those that exist are finished is known once the report is read.
         overwrite=overwrite or (folder is not None and resume is not False),
-        kept=[one.style for one in wanted],
+        kept=[*(one.style for one in wanted), *asked.kept(wanted)],
     )
     _refuse_streams(planned, json)
     painter = load_painter(model, engine=engine, threads=threads, precision=precision)
     codes = [painter.code(one.style) for one in wanted]
     code = blend(painter, wanted, codes)
+    asked.save(lambda: code, overwrite)
+    painted = asked.painted(painter, wanted, codes, code)
 
     settings = Settings(
-        style=[{"style": one.style, "weight": weight_of(one)} for one in wanted],
+        style=[one.told for one in wanted],
         suffix=suffix,
         strength=strength,
         keep_colors=keep_colors,
+        stroke=stroke,
+        detail=detail,
         size=size,
         quality=quality,
         strip=strip,
         max_pixels=max_pixels,
         max_memory=allowed,
+        **asked.settings(painter, wanted),
     )
     told = [(one.style, weight_of(one), known) for one, known in zip(wanted, codes, strict=True)]
     line = recipe_line(painter, told, code, settings, engine=engine) if recipe else NO_RECIPE
@@ -167,7 +196,7 @@ def stylize(
         failed = paint_folder(
             planned,
             painter,
-            code,
+            painted,
             settings,
             loading,
             folder=folder,
@@ -180,7 +209,7 @@ def stylize(
         bar = len(planned) == 1 and not json
 
         def paint(job: Job) -> dict[str, Any]:
-            return paint_job(painter, code, job, settings, overwrite=overwrite, bar=bar)
+            return paint_job(painter, painted, job, settings, overwrite=overwrite, bar=bar)
 
         failed = tell_all(len(planned), one_by_one(planned, paint, lone=len(planned) == 1), json=json)
     if failed:

@@ -15,8 +15,7 @@ import warnings
 from pathlib import Path
 from typing import Any, TextIO
 
-import numpy as np
-
+from impasto.apps.cli.control import from_json
 from impasto.apps.cli.one import Settings, paint_job
 from impasto.apps.cli.plan import Job
 from impasto.apps.cli.terminal import explain
@@ -28,8 +27,8 @@ def serve(orders: TextIO, answers: TextIO) -> None:
     """Paint what is ordered.
 
     Args:
-        orders: first ``{"load": options of StyleModel.load, "code": [D], "settings": Settings, "debug": bool}``,
-            then ``{"source": path, "target": path, "overwrite": bool}`` each.
+        orders: first ``{"load": options of StyleModel.load, "code": [D], or regions (control.py), "settings":
+            Settings, "debug": bool}``, then ``{"source": path, "target": path, "overwrite": bool}`` each.
         answers: ``{"ready": true}`` or ``{"fatal": sentence}``, then for each order the line of ``--json``, or
             ``{"error": sentence, "trace": text}``.
     """
@@ -44,10 +43,10 @@ def serve(orders: TextIO, answers: TextIO) -> None:
     try:
         painter = StyleModel.load(**first["load"])
         _ = painter.device  # Loads it.
+        code, settings = from_json(first["code"]), Settings(**first["settings"])
     except ImpastoError as error:
         answer({"fatal": explain(error)})
         return
-    code, settings = np.array(first["code"], np.float32), Settings(**first["settings"])
     answer({"ready": True})
     # Not "for line in orders": that reads ahead.
     while line := orders.readline():
