@@ -10,15 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import impasto
 from impasto.errors import ImpastoError, PictureError, PictureExists
 from impasto.progress import OnProgress, Progress, silent
+from impasto.runtime.canvas import Sheet
 from impasto.runtime.files import place_new
 from impasto.runtime.picture import DEFAULT_MAX_PIXELS, Picture
+from impasto.runtime.pixels.color import color_mode
 from impasto.runtime.steady import Steadier, load_cv
 from impasto.runtime.stroke import Stroke, parse_detail, working_size
 from impasto.runtime.style import Code, StyleModel
@@ -26,6 +28,10 @@ from impasto.runtime.video.footage import Footage, Reader, Shot, open_footage
 from impasto.runtime.video.joining import Window, check_joining, join, kept_tracks
 from impasto.runtime.video.reel import PartWriter, Reel, check_reel, reel_for
 from impasto.runtime.video.work import Work
+
+if TYPE_CHECKING:
+    from impasto.runtime.control import Palette
+    from impasto.runtime.masks import Cover, Mask, MaskSource
 
 PART_SECONDS = 4.0
 """A part is as much of a clip as lasts so long: what a killed process loses at most."""
@@ -84,7 +90,9 @@ def stylize_clip(
     styles: Sequence[Any],
     *,
     strength: float = 1.0,
-    keep_colors: bool = False,
+    keep_colors: bool | str = "off",
+    mask: Mask | MaskSource | None = None,
+    palette: Palette | None = None,
     stroke: Stroke | None = None,
     detail: float = 0.0,
     steady: bool = True,
@@ -112,6 +120,8 @@ def stylize_clip(
         styles: one style (anything that ``StyleModel.code`` takes), or several: the clip moves from the first to the
             last, evenly over its length.
         strength, keep_colors, stroke, detail: see :meth:`StyleModel.paint`.
+        mask: see there; one still mask for all frames, without a foreground to be found.
+        palette: see there; only where there is one style.
         steady: see :mod:`impasto.runtime.steady`; without it each frame is painted as a photo would be.
         size: long side of the frames, in pixels (both sides become even); None: as they are.
         codec, crf: see ``reel.CODECS``.
@@ -133,6 +143,7 @@ def stylize_clip(
     check_clip(output, codec=codec, crf=crf, overwrite=overwrite, steady=steady)
     if output.exists() and Path(source).exists() and output.samefile(source):
         raise PictureError(f"{output} is the clip itself, and it would be lost: choose another output.")
+    laid, colors = _controls(model, styles, keep_colors, mask, palette)
     codes = [model.code(style) for style in styles]
     if not codes:
         raise ImpastoError("A clip needs a style: give one, or several to move between.")
@@ -149,7 +160,8 @@ def stylize_clip(
         "source": footage.mark,
         "model": [model.bundle.sha256, model.graph, model.device.split(",")[0]],
         "codes": [hashlib.sha256(code.tobytes()).hexdigest() for code in codes],
-        "painting": [strength, keep_colors, working, detail, steady, start, end, part_seconds],
+        "painting": [strength, color_mode(keep_colors), working, detail, steady, start, end, part_seconds],
+        "control": [None if laid is None else laid.mark, None if colors is None else colors.tolist()],
         "reel": reel.described(),
     }
     work = Work(output, plan, fresh=overwrite)
@@ -157,8 +169,8 @@ def stylize_clip(
         resumed = sum(len(part.times) for part in work.parts)
         began = time.perf_counter()
         painting: dict[str, Any] = {"strength": strength, "keep_colors": keep_colors, "max_memory": max_memory}
-        painting |= {"stroke": stroke, "detail": detail}
-        painter = _Painter(model, codes, painting, footage, shown, Steadier() if steady else None)
+        painting |= {"stroke": stroke, "detail": detail, "palette": colors}
+        painter = _Painter(model, codes, painting, footage, shown, Steadier() if steady else None, laid)
         damaged = _paint_parts(work, reel, painter, frame_size, part_seconds, on_progress)
         seconds = time.perf_counter() - began
         whole = work.folder / output.name
@@ -187,6 +199,34 @@ def stylize_clip(
     )
 
 
+def _controls(
+    model: StyleModel,
+    styles: Sequence[Any],
+    keep_colors: bool | str,
+    mask: Mask | MaskSource | None,
+    palette: Palette | None,
+) -> tuple[Mask | None, Code | None]:
+    """The mask with its files read, and the colours to keep to; ImpastoError where a clip cannot have them."""
+    if palette is None and mask is None:
+        color_mode(keep_colors)
+        return None, None
+    from impasto.runtime.control import as_mask, checked_mode, colors_of
+    from impasto.runtime.palette import checked_colors
+
+    checked_mode(keep_colors, palette)
+    laid = as_mask(mask)
+    if laid is not None and laid.foreground is not None:
+        raise ImpastoError(
+            "A foreground is found in pictures, not in a video, where it would flicker: give one still mask instead."
+        )
+    if palette is not None and len(styles) > 1:
+        raise ImpastoError("A palette is the colours of one style, and this clip moves between several: leave it out.")
+    opened = None if laid is None else laid.opened()
+    if palette is None:
+        return opened, None
+    return opened, colors_of(model, styles[0], palette) if isinstance(palette, int) else checked_colors(palette)
+
+
 def morphed(codes: Sequence[Code], share: float) -> Code:
     """The code [D] at a share of the way, 0 to 1, from the first code to the last, resting a little at each.
 
@@ -212,7 +252,10 @@ class _Painter:
         footage: Footage,
         shown: tuple[int, int],
         steadier: Steadier | None,
+        mask: Mask | None = None,
     ) -> None:
+        self._mask = mask
+        self._cover: Cover | None = None
         self._model, self._codes, self._painting = model, codes, painting
         self.footage, self.shown, self.steadier = footage, shown, steadier
 
@@ -226,7 +269,15 @@ class _Painter:
             rgb = steadier.look(rgb, float((shot.time - first) * self.footage.time_base))
         even = None if steadier is None else steadier.even
         painted = self._model.paint(Picture(rgb), code, even=even, **self._painting).rgb
-        return painted if steadier is None else steadier.settle(painted)
+        painted = painted if steadier is None else steadier.settle(painted)
+        if self._mask is None:
+            return painted
+        from impasto.runtime.control import laid_over
+
+        # After steadying, and over the frame as it was: what is not painted stays what it is.
+        if self._cover is None:
+            self._cover = self._mask.over(Sheet(shot.rgb))
+        return laid_over(shot.rgb, painted, self._cover)
 
 
 def _paint_parts(
