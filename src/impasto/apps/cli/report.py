@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import Enum, auto
 from pathlib import Path
@@ -40,30 +40,22 @@ class State(Enum):
     CHANGED = auto()  # it was finished, and somebody has worked on it since
 
 
-class Report:
-    """The report of a folder.
+class Ledger:
+    """Lines about outputs, by their names. Where they are kept is for those that inherit this to say.
 
     Args:
-        folder: the output folder; it need not exist yet.
         settings: all that a painted picture depends on beside the photo, as JSON.
 
     Raises:
-        PictureError: the report cannot be read.
+        PictureError: the lines cannot be read.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        self.path, self.folder, self._settings = folder / NAME, folder, settings
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._settings = settings
         self.digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-        self._lock, self._known, self._torn = Lock(), False, False
+        self._lock, self._known = Lock(), False
         self._last: dict[str, dict[str, Any]] = {}
-        try:
-            data = self.path.read_bytes()
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise PictureError(
-                f"{self.path} cannot be read ({error.strerror or error}): choose another folder."
-            ) from error
+        data = self._read()
         self._torn = bool(data) and not data.endswith(b"\n")
         for line in data.splitlines():
             fields: Any = None
@@ -75,32 +67,76 @@ class Report:
                     self._last[name] = fields
                 self._known |= "of" in fields and fields.get("settings") == self.digest
 
-    def state(self, job: Job) -> State:
-        """What is known of a job's output; a finished one is read whole and compared with its sha256."""
-        name, target = self._name(job), job.target
+    def claim(self, name: str, source: str) -> State | dict[str, Any]:
+        """What the lines alone say of an output: a state, or the line of a finished one, to be checked by ``judge``.
+
+        Args:
+            name: the output, below the folder.
+            source: the photo that it is to be painted from now.
+        """
         last = self._last.get(name)
-        if last is None or target is None:
-            return State.NEW
-        if last.get("settings") != self.digest or last.get("input") != _absolute(job.source):
+        if last is None or last.get("settings") != self.digest or last.get("input") != source:
             return State.NEW
         if "begun" in last or "lost" in last:
             return State.STALE
-        if "sha256" not in last or not target.is_file():
+        return last if "sha256" in last else State.NEW
+
+    def begin_name(self, name: str, source: str, stamp: Mapping[str, int | None]) -> None:
+        """Say that an output is being painted, from a photo with this ``bytes`` and ``mtime_ns``."""
+        self._add({"begun": name, "input": source, "settings": self.digest, **stamp})
+
+    def end_name(self, name: str, line: Mapping[str, Any]) -> None:
+        """Say what became of an output that was begun: fields of ``--json`` and ``sha256``, or those of a failure."""
+        origin = {key: value for key, value in self._last[name].items() if key != "begun"}
+        self._add({**line, **origin, "output": name})
+
+    def _read(self) -> bytes:
+        raise NotImplementedError
+
+    def _write(self, text: bytes) -> None:
+        raise NotImplementedError
+
+    def _add(self, fields: dict[str, Any]) -> None:
+        with self._lock:
+            lines = [] if self._known else [{"settings": self.digest, "of": dict(self._settings)}]
+            text = "".join(json.dumps(line) + "\n" for line in [*lines, fields])
+            self._write((("\n" if self._torn else "") + text).encode())
+            self._known, self._torn = True, False
+            self._last[str(fields.get("begun", fields.get("output")))] = fields
+
+
+class Report(Ledger):
+    """The report of a folder.
+
+    Args:
+        folder: the output folder; it need not exist yet.
+        settings: all that a painted picture depends on beside the photo, as JSON.
+
+    Raises:
+        PictureError: the report cannot be read.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self.path, self.folder = folder / NAME, folder
+        super().__init__(settings)
+
+    def state(self, job: Job) -> State:
+        """What is known of a job's output; a finished one is read whole and compared with its sha256."""
+        target = job.target
+        if target is None:
             return State.NEW
-        if digest_of(target) == last["sha256"]:
-            same = _stamp(job.source) == {key: last.get(key) for key in ("bytes", "mtime_ns")}
-            return State.FINISHED if same else State.STALE
-        try:
-            Picture.open(target, max_pixels=None)
-        except PictureError:
-            return State.STALE
-        return State.CHANGED
+        claim = self.claim(self._name(job), _absolute(job.source))
+        if isinstance(claim, State):
+            return claim
+        if not target.is_file():
+            return State.NEW
+        return judge(claim, digest_of(target), stamp_of(job.source), lambda: is_whole(target))
 
     def begin(self, job: Job) -> None:
         """Say that a picture is being painted; what a killed process left of its output beside it is deleted."""
         if "begun" in self._last.get(self._name(job), {}):
             sweep(job)
-        self._add({"begun": self._name(job), **self._origin(job), **_stamp(job.source)})
+        self.begin_name(self._name(job), _absolute(job.source), stamp_of(job.source))
 
     def end(self, job: Job, line: Mapping[str, Any]) -> None:
         """Say what became of a picture that was begun: the fields of ``--json``, or those of a failure.
@@ -108,38 +144,59 @@ class Report:
         Raises:
             PictureError: the report cannot be written.
         """
-        name = self._name(job)
-        origin = {key: value for key, value in self._last[name].items() if key != "begun"}
-        fields = {**line, **origin, "output": name}
-        if "error" not in line and job.target is not None:
-            fields["sha256"] = digest_of(job.target)
-        self._add(fields)
+        painted = {"sha256": digest_of(job.target)} if "error" not in line and job.target is not None else {}
+        self.end_name(self._name(job), {**line, **painted})
 
-    def _add(self, fields: dict[str, Any]) -> None:
-        with self._lock:
-            lines = [] if self._known else [{"settings": self.digest, "of": dict(self._settings)}]
-            text = "".join(json.dumps(line) + "\n" for line in [*lines, fields])
+    def _read(self) -> bytes:
+        try:
+            return self.path.read_bytes()
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise PictureError(
+                f"{self.path} cannot be read ({error.strerror or error}): choose another folder."
+            ) from error
+
+    def _write(self, text: bytes) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            # One write to a file open for appending: lines of two commands do not mix.
+            place = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
             try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                # One write to a file open for appending: lines of two commands do not mix.
-                place = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-                try:
-                    os.write(place, (("\n" if self._torn else "") + text).encode())
-                finally:
-                    os.close(place)
-            except OSError as error:
-                raise PictureError(
-                    f"{self.path} cannot be written ({error.strerror or error}): choose another folder."
-                ) from error
-            self._known, self._torn = True, False
-            self._last[str(fields.get("begun", fields.get("output")))] = fields
-
-    def _origin(self, job: Job) -> dict[str, Any]:
-        return {"input": _absolute(job.source), "settings": self.digest}
+                os.write(place, text)
+            finally:
+                os.close(place)
+        except OSError as error:
+            raise PictureError(
+                f"{self.path} cannot be written ({error.strerror or error}): choose another folder."
+            ) from error
 
     def _name(self, job: Job) -> str:
         assert job.target is not None, "standard output has no report"
         return job.target.relative_to(self.folder).as_posix()
+
+
+def judge(line: Mapping[str, Any], sha256: str, stamp: Mapping[str, int | None], whole: Callable[[], bool]) -> State:
+    """What became of an output since the report said that it was finished.
+
+    Args:
+        line: what the report says.
+        sha256: of what is there now.
+        stamp: ``bytes`` and ``mtime_ns`` of the photo now.
+        whole: whether what is there can be read as a picture; asked only where it was changed.
+    """
+    if sha256 == line["sha256"]:
+        return State.FINISHED if dict(stamp) == {key: line.get(key) for key in stamp} else State.STALE
+    return State.CHANGED if whole() else State.STALE
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file is a picture that can be read to its end."""
+    try:
+        Picture.open(path, max_pixels=None)
+    except PictureError:
+        return False
+    return True
 
 
 def digest_of(path: Path) -> str:
@@ -169,7 +226,7 @@ def _absolute(source: Path | None) -> str:
     return "-" if source is None else os.path.abspath(source)  # noqa: PTH100 -- Path.absolute() keeps "..".
 
 
-def _stamp(source: Path | None) -> dict[str, int | None]:
+def stamp_of(source: Path | None) -> dict[str, int | None]:
     """What tells that a photo is still the same without reading it."""
     try:
         found = None if source is None else source.stat()
