@@ -49,9 +49,10 @@ VERBS: dict[str, Verb] = {
     "reconstruct": Verb("impasto.apps.cli.reconstruct", "reconstruct", "Put pictures through a VAE and back.", True),
     "models": Verb("impasto.apps.cli.models", "app", "List, inspect and verify model files.", True),
     "train": Verb("impasto.apps.cli.train", "train", "Train a model by a recipe."),
-    "measure": Verb("impasto.apps.cli.measure", "app", "Measure what a generator draws."),
+    "measure": Verb("impasto.apps.cli.measure", "app", "Measure what was painted or drawn."),
     "export": Verb("impasto.apps.cli.train", "export", "Write a trained model as a model file."),
     "serve": Verb("impasto.apps.cli.serve", "serve", "Open a page to play on, and an HTTP API."),
+    "web": Verb("impasto.apps.cli.web_build", "app", "The page as static files that paint in the browser itself."),
     "quantize": Verb("impasto.apps.cli.quantize", "quantize", "Add a painter in 8 bits to a style model."),
 }
 

@@ -1,0 +1,151 @@
+// Pictures at other sizes, planes [channels,height,width] of floats: as Pillow resizes, and as runtime/guided.py brings
+// a painting up to the size of its photo.
+
+import { clip } from "./numbers.js";
+
+const sinc = (x) => (x ? Math.sin(Math.PI * x) / (Math.PI * x) : 1);
+/** Kernels as [support, weight]. */
+export const LANCZOS = [3, (x) => (x < 3 ? sinc(x) * sinc(x / 3) : 0)];
+const LINEAR = [1, (x) => Math.max(0, 1 - x)];
+const CUBIC = [2, (x) => (x < 1 ? (1.5 * x - 2.5) * x * x + 1 : x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0)];
+const LUMA = [0.299, 0.587, 0.114];
+
+function taps(from, to, [support, kernel], first, last) {
+  const ratio = from / to, scale = Math.max(1, ratio), reach = support * scale;
+  return Array.from({ length: last - first }, (_, i) => {
+    const centre = (first + i + 0.5) * ratio, start = Math.max(0, Math.trunc(centre - reach + 0.5));
+    const end = Math.min(from, Math.trunc(centre + reach + 0.5));
+    const weights = Array.from({ length: end - start }, (_, k) => kernel(Math.abs((start + k - centre + 0.5) / scale)));
+    const sum = weights.reduce((total, weight) => total + weight, 0);
+    return { start, weights: weights.map((weight) => weight / sum) };
+  });
+}
+
+/** The rows from `first` to `last` of planes at another size. */
+export function resized(planes, channels, [width, height], [toWidth, toHeight], kernel = LANCZOS, first = 0, last = toHeight) {
+  const across = taps(width, toWidth, kernel, 0, toWidth), down = taps(height, toHeight, kernel, first, last), rows = last - first;
+  const top = down[0].start, bottom = down[rows - 1].start + down[rows - 1].weights.length, high = bottom - top;
+  const narrow = new Float32Array(channels * high * toWidth), out = new Float32Array(channels * rows * toWidth);
+  for (let c = 0, at = 0; c < channels; c++)
+    for (let y = top; y < bottom; y++)
+      for (let x = 0, row = (c * height + y) * width; x < toWidth; x++, at++) {
+        const { start, weights } = across[x];
+        let sum = 0;
+        for (let i = 0; i < weights.length; i++) sum += weights[i] * planes[row + start + i];
+        narrow[at] = sum;
+      }
+  for (let c = 0, at = 0; c < channels; c++)
+    for (let y = 0; y < rows; y++) {
+      const { start, weights } = down[y], row = (c * high + start - top) * toWidth;
+      for (let x = 0; x < toWidth; x++, at++) {
+        let sum = 0;
+        for (let i = 0; i < weights.length; i++) sum += weights[i] * narrow[row + i * toWidth + x];
+        out[at] = sum;
+      }
+    }
+  return out;
+}
+
+/** The same, whole, in 0..1, which Lanczos leaves at edges. */
+export const scaled = (planes, from, to) =>
+  from[0] === to[0] && from[1] === to[1] ? planes : resized(planes, 3, from, to).map((value) => clip(value, 0, 1));
+
+/** Each value from those around it, down and across, within `reach`; at the edges the edge counts again. */
+function around(planes, [width, height], reach, weigh) {
+  const step = (from, length, gap, start) => {
+    const out = new Float32Array(from.length);
+    for (let i = 0; i < from.length; i++) {
+      const place = Math.trunc(i / gap) % length, origin = i - place * gap;
+      let value = start;
+      for (let k = -reach; k <= reach; k++) value = weigh(value, from[origin + clip(place + k, 0, length - 1) * gap], k);
+      out[i] = value;
+    }
+    return out;
+  };
+  const start = weigh === Math.min ? Infinity : weigh === Math.max ? -Infinity : 0;
+  return step(step(planes, height, width, start), width, 1, start);
+}
+const mean = (planes, size) => around(planes, size, 2, (sum, value) => sum + value / 5);
+
+/** A mask blurred by a Gaussian. */
+export function blurred(plane, size, deviation) {
+  const reach = Math.ceil(3 * deviation), bell = Array.from({ length: 2 * reach + 1 }, (_, i) => Math.exp(-0.5 * ((i - reach) / deviation) ** 2));
+  const total = bell.reduce((sum, value) => sum + value, 0);
+  return around(plane, size, reach, (sum, value, k) => sum + (value * bell[k + reach]) / total);
+}
+
+export const stretched = (plane, from, to) => (from[0] === to[0] && from[1] === to[1] ? plane : resized(plane, 1, from, to, LINEAR));
+
+/** How the painting's colours follow the photo's around each pixel: nine planes, painting by photo, times R2. */
+function slopes(guide, painting, size) {
+  const n = size[0] * size[1], products = new Float32Array(16 * n), plane = (planes, c) => planes.subarray(c * n, c * n + n);
+  const pairs = [[0, 0], [0, 1], [0, 2], [1, 1], [1, 2], [2, 2]];
+  pairs.forEach(([a, b], k) => { for (let i = 0; i < n; i++) products[k * n + i] = guide[a * n + i] * guide[b * n + i]; });
+  for (let k = 0; k < 9; k++) for (let i = 0; i < n; i++) products[(6 + k) * n + i] = painting[Math.trunc(k / 3) * n + i] * guide[(k % 3) * n + i];
+  for (let c = 0; c < 3; c++) for (let i = 0; i < n; i++) products[15 * n + i] += painting[c * n + i] ** 2;
+  const together = mean(products, size), [ours, theirs] = [mean(painting, size), mean(guide, size)], found = new Float32Array(9 * n);
+  for (let i = 0; i < n; i++) {
+    const g = [0, 1, 2].map((c) => theirs[c * n + i]), p = [0, 1, 2].map((c) => ours[c * n + i]);
+    const [a, b, c, d, e, f] = pairs.map(([x, y], k) => plane(together, k)[i] - g[x] * g[y] + (x === y ? 0.0004 : 0));
+    const inverse = [d * f - e * e, c * e - b * f, b * e - c * d, a * f - c * c, b * c - a * e, a * d - b * b];
+    const whole = a * inverse[0] + b * inverse[1] + c * inverse[2], [A, B, C, D, E, F] = inverse.map((value) => value / whole);
+    let spread = together[15 * n + i] + 0.0001, explained = 0;
+    for (let channel = 0; channel < 3; channel++) {
+      const [x, y, z] = [0, 1, 2].map((k) => together[(6 + 3 * channel + k) * n + i] - p[channel] * g[k]);
+      const row = [A * x + B * y + C * z, B * x + D * y + E * z, C * x + E * y + F * z];
+      row.forEach((value, k) => { found[(3 * channel + k) * n + i] = value; });
+      explained += row[0] * x + row[1] * y + row[2] * z;
+      spread -= p[channel] ** 2;
+    }
+    const share = clip(explained / spread, 0, 1);
+    for (let k = 0; k < 9; k++) found[k * n + i] *= share;
+  }
+  return mean(found, size);
+}
+
+/** What gives rows of a painting at the photo's size: (photo rows, first, last) => planes; see runtime/working.py. */
+export function brought(small, painted, size, to, detail) {
+  const alike = size[0] === to[0] && size[1] === to[1], larger = size[0] > to[0] || size[1] > to[1];
+  const lean = alike || larger ? null : slopes(small, painted, size);
+  const [low, high] = lean ? [Math.min, Math.max].map((end) => around(painted, size, 1, end)) : [];
+  const push = Math.min(1, to[1] / size[1] - 1), steep = (t) => t * t * (3 - 2 * t);
+  const least = size[0] < to[0] ? size : to, reduced = least.map((side) => Math.max(1, Math.ceil(side / 4)));
+  let below = null;
+  if (detail > 0) {
+    const n = reduced[0] * reduced[1], theirs = scaled(small, size, reduced), ours = scaled(painted, size, reduced);
+    below = Float32Array.from({ length: n }, (_, i) => LUMA.reduce((sum, weight, c) => sum + weight * (theirs[c * n + i] - ours[c * n + i]), 0));
+  }
+  return (own, first, last) => {
+    const n = (last - first) * to[0], up = (planes, count, kernel, from = size) => resized(planes, count, from, to, kernel, first, last);
+    const out = up(painted, 3, lean ? CUBIC : LANCZOS);
+    if (lean) {
+      const [under, over, guide, slope] = [up(low, 3, LINEAR), up(high, 3, LINEAR), up(small, 3, CUBIC), up(lean, 9, LINEAR)];
+      for (let c = 0, at = 0; c < 3; c++)
+        for (let i = 0; i < n; i++, at++) {
+          const span = Math.max(over[at] - under[at], 1e-6), way = clip((out[at] - under[at]) / span, 0, 1);
+          out[at] = under[at] + span * (way + push * (steep(steep(way)) - way));
+          for (let k = 0; k < 3; k++) out[at] += slope[(3 * c + k) * n + i] * (own[k * n + i] - guide[k * n + i]);
+        }
+    }
+    if (!alike) for (let at = 0; at < out.length; at++) out[at] = clip(out[at], 0, 1);
+    if (below) {
+      const under = up(below, 1, CUBIC, reduced);
+      for (let i = 0; i < n; i++) {
+        const change = detail * (LUMA.reduce((sum, weight, c) => sum + weight * (own[c * n + i] - out[c * n + i]), 0) - under[i]);
+        for (let c = 0; c < 3; c++) out[c * n + i] = clip(out[c * n + i] + change, 0, 1);
+      }
+    }
+    return out;
+  };
+}
+
+/** The painting's light and dark with the photo's colours, in place; see runtime/pixels/color.py. */
+export function keepColors(painted, photo) {
+  const n = painted.length / 3, luma = (planes, i) => LUMA[0] * planes[i] + LUMA[1] * planes[n + i] + LUMA[2] * planes[2 * n + i];
+  for (let i = 0; i < n; i++) {
+    const light = clip(luma(painted, i), 0, 1), grey = luma(photo, i), chroma = [0, 1, 2].map((c) => photo[c * n + i] - grey);
+    const up = Math.max(...chroma, 1e-6), down = Math.max(...chroma.map((value) => -value), 1e-6);
+    const share = Math.min(1, (1 - light) / up, light / down);
+    chroma.forEach((value, c) => { painted[c * n + i] = clip(light + value * share, 0, 1); });
+  }
+}
