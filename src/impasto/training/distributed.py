@@ -1,4 +1,4 @@
-"""Several processes that train one model, as ``torchrun`` starts them. Alone, everything here does nothing.
+"""Several processes that train one model, as ``torchrun`` or Ray Train starts them. Alone, all of this does nothing.
 
 Every process holds all networks and learns from its own batches; gradients are averaged before each update, so all
 processes hold the same weights at all times. The first process (rank 0) alone writes and reports.
@@ -42,6 +42,8 @@ def team() -> Team:
 def joined(device: torch.device) -> Iterator[torch.device]:
     """Meet the processes that ``torchrun`` started beside this one, over nccl (CUDA) or gloo; part at the end.
 
+    Where Ray Train started them, they have met.
+
     Args:
         device: what was asked for; of several CUDA devices each process takes its own.
 
@@ -53,6 +55,10 @@ def joined(device: torch.device) -> Iterator[torch.device]:
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield device
+        return
+    if dist.is_available() and dist.is_initialized():
+        # Ray Train has brought them together already, chosen each one's card, and will part them.
+        yield torch.device("cuda", torch.cuda.current_device()) if device.type == "cuda" else device
         return
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

@@ -49,6 +49,7 @@ VERBS: dict[str, Verb] = {
     "reconstruct": Verb("impasto.apps.cli.reconstruct", "reconstruct", "Put pictures through a VAE and back.", True),
     "models": Verb("impasto.apps.cli.models", "app", "List, inspect and verify model files.", True),
     "train": Verb("impasto.apps.cli.train", "train", "Train a model by a recipe."),
+    "cluster": Verb("impasto.apps.cli.cluster", "app", "Train over several machines of a Ray cluster."),
     "measure": Verb("impasto.apps.cli.measure", "app", "Measure what was painted or drawn."),
     "export": Verb("impasto.apps.cli.train", "export", "Write a trained model as a model file."),
     "serve": Verb("impasto.apps.cli.serve", "serve", "Open a page to play on, and an HTTP API."),

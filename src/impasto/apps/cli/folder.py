@@ -60,7 +60,7 @@ def paint_folder(
     """
     if workers is not None and any(job.source is None or job.target is None for job in jobs):
         raise ImpastoError("--jobs paints files side by side, and a stream is one picture: leave it out.")
-    report = None if folder is None else Report(folder, _depends_on(painter, loading["engine"], code, settings))
+    report = None if folder is None else Report(folder, depends_on(painter, loading["engine"], code, settings))
     resuming = report is not None and (not overwrite if resume is None else resume)
     orders, finished = _settle(jobs, report if resuming else None, overwrite)
     if finished:
@@ -147,7 +147,7 @@ def _noted(results: Iterator[Result], report: Report | None) -> Iterator[Result]
         yield job, line
 
 
-def _depends_on(painter: StyleModel, engine: str, code: Painted, settings: Settings) -> dict[str, Any]:
+def depends_on(painter: StyleModel, engine: str, code: Painted, settings: Settings) -> dict[str, Any]:
     """All that a painted picture depends on beside the photo."""
     kept = {name: value for name, value in asdict(settings).items() if name not in _BESIDE}
     return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,6 +65,9 @@ def plan_jobs(
     """
     if output == "":
         raise PictureError("-o is empty: give a file or a folder to it.")
+    address = next((text for text in [*inputs, output or ""] if is_address(text)), None)
+    if address is not None:
+        raise PictureError(f"{address} is an address, which a cluster reads and writes: add --cluster local.")
     folder = output_folder(inputs, output, suffix)
     found = find_inputs(inputs, avoid=folder)
     if STREAM in inputs and len(inputs) > 1:
@@ -76,12 +80,12 @@ def plan_jobs(
         if output == STREAM or (output is None and one.path is None):
             target = None
         elif folder is not None:
-            target = folder / _suffixed(one.inside, suffix)
+            target = folder / suffixed(one.inside, suffix)
         elif output is not None:
             target = Path(output)
         else:
             assert one.path is not None
-            beside = _suffixed(one.path, suffix)
+            beside = suffixed(one.path, suffix)
             target = beside.with_name(f"{beside.stem}-{label}{beside.suffix}")
         jobs.append(Job(one.path, target))
     if output is None:
@@ -148,6 +152,11 @@ def output_folder(inputs: Sequence[str], output: str | None, suffix: str | None)
     return None
 
 
+def is_address(text: str) -> bool:
+    """Whether a text is an address, such as ``s3://bucket/photos``, and not a path."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) is not None
+
+
 def reported_folder(inputs: Sequence[str], output: str | None, suffix: str | None) -> Path | None:
     """The output folder, where inputs are found through folders or patterns, so that a report is kept in it."""
     found = any(Path(text).is_dir() or (glob.has_magic(text) and not os.path.lexists(text)) for text in inputs if text)
@@ -162,7 +171,8 @@ def suffix_of(format: str) -> str:
     return suffix
 
 
-def _suffixed(path: Path, suffix: str | None) -> Path:
+def suffixed(path: Path, suffix: str | None) -> Path:
+    """A path with the suffix that was asked for; without one, with its own, or ``.png`` where that is not written."""
     if suffix is not None and SUFFIXES[suffix] != SUFFIXES.get(path.suffix.lower()):
         return path.with_suffix(suffix)
     return path if path.suffix.lower() in SUFFIXES else path.with_suffix(".png")
@@ -224,7 +234,11 @@ def _refuse_clashes(jobs: list[Job], kept: Sequence[str]) -> None:
 
 def refuse_existing(jobs: Sequence[Job]) -> None:
     """Refuse to replace what is there; PictureExists."""
-    there = [job.target for job in jobs if job.target is not None and os.path.lexists(job.target)]
+    refuse_there([job.target for job in jobs if job.target is not None and os.path.lexists(job.target)])
+
+
+def refuse_there(there: Sequence[object]) -> None:
+    """Refuse to replace outputs that are there; PictureExists."""
     if there:
         more = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
         raise PictureExists(f"{there[0]}{more} exists already: choose another output or add --overwrite.")

@@ -90,6 +90,9 @@ class Ledger:
         origin = {key: value for key, value in self._last[name].items() if key != "begun"}
         self._add({**line, **origin, "output": name})
 
+    def flush(self) -> None:
+        """Write what is still held back, where anything is."""
+
     def _read(self) -> bytes:
         raise NotImplementedError
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import typer
 
@@ -25,11 +25,22 @@ Resume = Annotated[
     ),
 ]
 
+
+class Named(Protocol):
+    """A picture that can be told of: where it is read and written, None for a stream."""
+
+    @property
+    def source(self) -> object: ...
+
+    @property
+    def target(self) -> object: ...
+
+
 Result = tuple[Job, dict[str, Any]]
 """A job with the line of ``--json``, or with ``{"error": sentence}``."""
 
 
-def named(job: Job) -> str:
+def named(job: Named) -> str:
     """What a job is called in messages."""
     return "standard input" if job.source is None else str(job.source)
 
@@ -54,7 +65,7 @@ def one_by_one(jobs: Sequence[Job], paint: Callable[[Job], dict[str, Any]], *, l
         yield job, line
 
 
-def tell_all(total: int, results: Iterable[Result], *, json: bool, done: int = 0) -> int:
+def tell_all(total: int, results: Iterable[tuple[Named, dict[str, Any]]], *, json: bool, done: int = 0) -> int:
     """Report each picture as it is finished.
 
     Args:

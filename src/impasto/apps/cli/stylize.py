@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from impasto.apps.cli.blend import Wanted, label_of, parse_style, weight_of
+from impasto.apps.cli.cluster import Cluster
 from impasto.apps.cli.control import Asked, Feather, Foreground, MaskFile, PaletteCount, Protect, SaveStyle
 from impasto.apps.cli.film import Crf, End, Morph, Start, Steady, VideoCodec, clip_among, paint_film
 from impasto.apps.cli.one import Settings, paint_job
@@ -102,6 +103,7 @@ def stylize(
     end: End = None,
     jobs: Jobs = None,
     resume: Resume = None,
+    cluster: Cluster = None,
     recipe: WithRecipe = True,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per picture, not its path.")] = False,
 ) -> None:
@@ -122,6 +124,7 @@ def stylize(
         "quality": quality,
         "jobs": jobs,
         "resume": resume,
+        "cluster": cluster,
         "no-recipe": None if recipe else True,
     }
     clip = clip_among(inputs, {**film, "morph": morph}, unfit)
@@ -153,17 +156,27 @@ def stylize(
         )
         return
     suffix = None if format is None else suffix_of(format)
-    folder = reported_folder(inputs, output, suffix)
-    if resume and folder is None:
+    kept = [*(one.style for one in wanted), *asked.kept(wanted)]
+    scatter = None
+    if cluster is not None:
+        from impasto.apps.cli.errands import plan_errands
+
+        scatter = plan_errands(inputs, output, suffix=suffix, kept=kept)
+    folder = None if scatter else reported_folder(inputs, output, suffix)
+    if resume and folder is None and scatter is None:
         raise PictureError("--resume goes on with a folder or pattern painted into a folder: give one, and -o FOLDER.")
-    planned = plan_jobs(
-        inputs,
-        output=output,
-        label=label_of(wanted),
-        suffix=suffix,
-        # Which of those that exist are finished is known once the report is read.
-        overwrite=overwrite or (folder is not None and resume is not False),
-        kept=[*(one.style for one in wanted), *asked.kept(wanted)],
+    planned = (
+        []
+        if scatter
+        else plan_jobs(
+            inputs,
+            output=output,
+            label=label_of(wanted),
+            suffix=suffix,
+            # Which of those that exist are finished is known once the report is read.
+            overwrite=overwrite or (folder is not None and resume is not False),
+            kept=kept,
+        )
     )
     _refuse_streams(planned, json)
     painter = load_painter(model, engine=engine, threads=threads, precision=precision)
@@ -189,10 +202,25 @@ def stylize(
     told = [(one.style, weight_of(one), known) for one, known in zip(wanted, codes, strict=True)]
     line = recipe_line(painter, told, code, settings, engine=engine) if recipe else NO_RECIPE
     settings = replace(settings, recipe=line)
-    if folder is not None or jobs is not None:
+    loading = {"name_or_path": model, "engine": engine, "threads": threads, "precision": precision}
+    if scatter is not None and cluster is not None:
+        from impasto.apps.cli.cluster import paint_scattered
+
+        failed = paint_scattered(
+            scatter,
+            painter,
+            painted,
+            settings,
+            loading,
+            cluster=cluster,
+            resume=resume,
+            overwrite=overwrite,
+            workers=jobs,
+            json=json,
+        )
+    elif folder is not None or jobs is not None:
         from impasto.apps.cli.folder import paint_folder
 
-        loading = {"name_or_path": model, "engine": engine, "threads": threads, "precision": precision}
         failed = paint_folder(
             planned,
             painter,
