@@ -143,6 +143,44 @@ def test_a_painting_that_is_painted_over_tells_of_the_last_time(place: Path) -> 
     assert recipe_text("bare.png")[0] is None
 
 
+def test_strokes_colours_and_palettes_travel(place: Path) -> None:
+    options = ("--stroke", "6px", "--detail", "0.4", "--palette", "3")
+    assert paint("photo.jpg", "-o", "done.png", "-s", "art.png", *options) == 0
+    Path("art.png").unlink()
+    assert again("done.png", "photo.jpg", "-o", "same.png") == 0
+    assert Path("same.png").read_bytes() == Path("done.png").read_bytes()
+    assert again("done.png", "photo.jpg", "-o", "other.png", "--stroke", "auto", "--detail", "0") == 0
+    told = read_recipe("other.png").settings
+    assert told["stroke"] == "auto" and told["detail"] == 0 and len(told["palette"]) == 3
+    assert again("out.png", "photo.jpg", "-o", "kept.png", "--keep-colors", "histogram") == 0
+    assert read_recipe("kept.png").settings["keep_colors"] == "histogram"
+    assert again("out.png", "photo.jpg", "-o", "x.png", "--stroke", "huge") == 2
+
+
+def test_masks_have_to_be_given_again(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("hidden").mkdir()
+    shade = np.linspace(0, 1, 48, dtype=np.float32)[None].repeat(40, 0)
+    Picture.from_array(shade).save("hidden/sky.png")
+    masks = ("--mask", "hidden/sky.png", "--protect", "hidden/sky.png", "--feather", "2px")
+    assert paint("photo.jpg", "-o", "done.png", "-s", "the-scream", *masks) == 0
+    assert b"hidden" not in Path("done.png").read_bytes()
+    capsys.readouterr()
+    assert again("done.png", "photo.jpg", "-o", "x.png", "--mask", "hidden/sky.png") == 2
+    assert "with the mask 'sky.png'" in (sentence := told(capsys)) and "to --protect, or add --no-mask" in sentence
+    assert again("done.png", "photo.jpg", "-o", "same.png", *masks[:4]) == 0
+    assert Path("same.png").read_bytes() == Path("done.png").read_bytes()
+    assert again("done.png", "photo.jpg", "-o", "all.png", "--no-mask") == 0
+    assert paint("photo.jpg", "-o", "plain.png", "-s", "the-scream") == 0
+    assert np.array_equal(pixels("all.png"), pixels("plain.png"))
+    assert again("out.png", "photo.jpg", "-o", "part.png", "--mask", "hidden/sky.png") == 0
+    assert again("part.png", "photo.jpg", "-o", "hidden/sky.png", "--mask", "hidden/sky.png", "--overwrite") == 2
+    assert again("done.png", "photo.jpg", "-o", "x.png", "--no-mask", "--mask", "hidden/sky.png") == 2
+    assert paint("photo.jpg", "-o", "two.png", "-s", "the-scream@hidden/sky.png", "-s", "great-wave") == 0
+    capsys.readouterr()
+    assert again("two.png", "photo.jpg", "-o", "x.png") == 2
+    assert "STYLE@MASK" in told(capsys) and not Path("x.png").exists()
+
+
 def test_a_folder_with_workers(place: Path) -> None:
     Path("in").mkdir()
     for seed in range(2):
@@ -198,6 +236,14 @@ def write(changes: dict[str, Any], settings: dict[str, Any] | None = None) -> No
         ({}, {"quality": 900}, "Quality 900"),
         ({}, {"max_memory": 5}, "'max_memory', which impasto"),
         ({}, {"sparkle": 5}, "'sparkle', which impasto"),
+        ({}, {"palette": [[1, 2]]}, "1 to 32 colours"),
+        ({}, {"palette": "red"}, "settings.palette: is of a wrong kind"),
+        ({}, {"stroke": "-1px"}, "is no size of strokes"),
+        ({}, {"keep_colors": "all"}, "all"),
+        ({}, {"mask": {"paint": 5, "feather": 0}}, "settings.mask: is of a wrong kind"),
+        ({}, {"mask": {"feather": 9}}, "The feather 9 cannot be used"),
+        ({}, {"mask": {"more": 1, "feather": 0}}, "settings.mask: is of a wrong kind"),
+        ({}, {"mask": {"foreground": "all", "feather": 0}}, "no foreground called 'all'"),
         ({}, {"engine": "warp"}, "no engine called 'warp'"),
         ({}, {"engine": 5}, "settings.engine: is of a wrong kind"),
     ],

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any
 
 import typer
 
 from impasto import __version__
-from impasto.apps.cli.one import Settings, paint_job
+from impasto.apps.cli.control import MaskFile, Protect
+from impasto.apps.cli.one import paint_job
 from impasto.apps.cli.painter import MaxPixels, Overwrite, Threads, load_painter
 from impasto.apps.cli.parts import MaxMemory, allowed_memory
 from impasto.apps.cli.plan import Job, plan_jobs, suffix_of
-from impasto.apps.cli.recipes import BESIDE, NO_RECIPE, WithRecipe, told_settings
+from impasto.apps.cli.recipes import WithRecipe, told_settings
+from impasto.apps.cli.retold import masked, settings_of
 from impasto.apps.cli.several import one_by_one, tell_all
-from impasto.apps.cli.stylize import stylize
+from impasto.apps.cli.stroke import StrokeSize, checked_stroke
 from impasto.apps.cli.terminal import default_of, put_json, say
 from impasto.errors import ImpastoError, PictureError
 from impasto.runtime.bundle import bundled_models
 from impasto.runtime.engine import ENGINES
 from impasto.runtime.files import SUFFIXES
 from impasto.runtime.picture import Picture
+from impasto.runtime.pixels.color import KEEP_COLORS
 from impasto.runtime.precision import PRECISIONS
 from impasto.runtime.recipe import Recipe, drawn_with, read_recipe, recipe_text
 from impasto.runtime.style import StyleModel
@@ -56,6 +57,18 @@ def again(
     strength: Annotated[
         float | None, typer.Option("--strength", min=0, max=1, help="From 0, the photo, to 1, the style in full.")
     ] = None,
+    keep_colors: Annotated[
+        str | None, typer.Option("--keep-colors", metavar="[MODE]", help=f"One of {', '.join(KEEP_COLORS)}.")
+    ] = None,
+    stroke: StrokeSize = None,
+    detail: Annotated[
+        float | None, typer.Option("--detail", min=0, max=1, help="Bring back the photo's finest layer: 0 to 1.")
+    ] = None,
+    mask: MaskFile = None,
+    protect: Protect = None,
+    no_mask: Annotated[
+        bool, typer.Option("--no-mask", help="Paint all of the photo, also where OUT was painted in a part.")
+    ] = False,
     format: Annotated[
         str | None, typer.Option("--format", help="Write jpg, png, webp, avif or tif; without it, the format of OUT.")
     ] = None,
@@ -91,9 +104,19 @@ def again(
         raise ImpastoError(
             f"{done} was made by 'impasto {told.command}', which needs the painting itself: use that command again."
         )
-    changed = {"size": size, "strength": strength, "quality": quality, "strip": strip}
-    changed = {name: value for name, value in changed.items() if value is not None}
-    settings, how = settings_of(told, changed, done)
+    changed = {
+        "size": size,
+        "strength": strength,
+        "keep_colors": keep_colors,
+        "stroke": checked_stroke(stroke),
+        "detail": detail,
+        "quality": quality,
+        "strip": strip,
+    }
+    settings, how = settings_of(told, {name: value for name, value in changed.items() if value is not None}, done)
+    if no_mask and (mask is not None or protect is not None):
+        raise ImpastoError("--no-mask paints all of the photo, and a mask a part of it: leave one of them out.")
+    settings = replace(settings, mask=None) if no_mask else masked(settings, done, mask, protect)
     suffix = suffix_of(format) if format is not None else Path(done).suffix.lower()
     jobs = plan_jobs(
         photos,
@@ -101,7 +124,7 @@ def again(
         label=LABEL,
         suffix=_suffix_wanted(output, suffix, asked=format is not None),
         overwrite=overwrite,
-        kept=[done],
+        kept=[done, *(settings.mask_files or {}).values()],
     )
     if any(job.target is None for job in jobs) and (json or sys.stdout.isatty()):
         raise PictureError("A picture would be mixed with other output: give -o a file.")
@@ -164,70 +187,6 @@ def painter_for(
             raise ImpastoError(f"{other}: give that file to --model, or --model {recipe.model} to paint with this one.")
         say(f"{other}, so the picture will be another.")
     return painter
-
-
-def settings_of(recipe: Recipe, changed: Mapping[str, Any], done: str) -> tuple[Settings, dict[str, str]]:
-    """What a recipe says of a command's settings, with what was changed.
-
-    Args:
-        changed: settings by name.
-        done: the picture that carries the recipe, for messages.
-
-    Returns:
-        The settings, and the engine and precision.
-
-    Raises:
-        PictureError: a setting is unknown or not what it should be.
-    """
-    table = {**recipe.settings, **changed}
-    how = {name: table.pop(name, None) for name in ("engine", "precision")}
-    kinds, known = get_type_hints(Settings), {one.name: one for one in fields(Settings)}
-    for name, value in table.items():
-        if name not in known or name in BESIDE:
-            raise PictureError(
-                f"The recipe in {done} has a setting {name[:40]!r}, which impasto {recipe.impasto} knew and this one "
-                "does not: install that version."
-            )
-        if not _fits(value, kinds[name]):
-            raise _damaged(done, name)
-    for name in known:
-        if name not in BESIDE and name not in table:
-            # Of another command, which has fewer options.
-            table[name] = default_of(stylize, name)
-    for name, value in how.items():
-        if not isinstance(value, str):
-            raise _damaged(done, name)
-    style = [{"style": one.style, "weight": one.weight} for one in recipe.styles]
-    beside: dict[str, Any] = {"style": style, "suffix": None, "max_pixels": 1, "max_memory": None}
-    return Settings(**table, **beside, recipe=NO_RECIPE), {name: str(value) for name, value in how.items()}
-
-
-def _damaged(done: str, name: str) -> PictureError:
-    return PictureError(
-        f"The recipe in {done} is damaged (settings.{name}: is of a wrong kind): take another copy of it."
-    )
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    """Whether a value of JSON is what an annotation of a field says."""
-    origin, parts = get_origin(kind), get_args(kind)
-    if kind is Any:
-        return True
-    if origin in (Union, UnionType):
-        return any(_fits(value, one) for one in parts)
-    if kind is NoneType or kind is None:
-        return value is None
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if kind in (bool, str):
-        return isinstance(value, kind)
-    if origin is not None and issubclass(origin, Mapping):
-        return isinstance(value, dict) and all(_fits(one, parts[1]) for one in value.values())
-    if origin is not None and issubclass(origin, Sequence):
-        return isinstance(value, list) and all(_fits(one, parts[0]) for one in value)
-    return False
 
 
 def _suffix_wanted(output: str | None, suffix: str, *, asked: bool) -> str | None:
