@@ -1,10 +1,10 @@
 """A painting brought up from the size at which it was painted, with the edges of the photo.
 
 Where the photo is larger than its painting, each pixel of the painting is taken to be an affine function of the photo's
-colours nearby, as in the guided filter (He, Sun and Tang, "Guided Image Filtering", 2010, equations 19 and 20 for a
-guide in colour; computed at the small size: He and Sun, "Fast Guided Filter", 2015, arXiv:1505.00996). Unlike theirs,
-our result is not that function, which would smooth the strokes away, but the painting itself, enlarged, and to it is
-added what the photo lost when it was made small, times the function's slope:
+colours nearby, as in the guided filter with a guide in colour (He, Sun and Tang, "Guided Image Filtering", 2013), found
+at the small size (He and Sun, "Fast Guided Filter", 2015, arXiv:1505.00996). Unlike theirs, our result is not that
+function, which would smooth the strokes away, but the painting itself, enlarged, and to it is added what the photo lost
+when it was made small, times the function's slope:
 
     result = up(painting) + min(1, 2 R2) * slope * (photo - up(small photo))
 
@@ -12,8 +12,9 @@ Where the painter kept an edge of the photo, the slope is that of the edge and t
 Where it laid strokes of its own, the photo explains little of them (R2 is the share of the painting's variance that the
 function explains) and nothing of the photo's texture comes back.
 
-What is enlarged is soft. So a stroke's colours are pushed towards the darkest and the brightest that the small painting
-has within one pixel: the steeper way between two colours, which never leaves them, hence makes no halo.
+What is enlarged is soft. So colours are pushed, as far as the photo does not explain them, towards the darkest and the
+brightest that the small painting has within one pixel: the steeper way between two colours, which never leaves them,
+hence makes no halo.
 
 All works on bands of rows with as much around them as the filters see, so that a picture in parts is the same picture.
 """
@@ -70,10 +71,13 @@ def brought_up(photo: Surface, small: Surface, painted: Surface, *, band: int = 
 def _guided(photo: Surface, small: Surface, painted: Surface, area: Area) -> F32:
     part = Part.of(small.height, photo.height, small.width, area)
     guide, painting = small.rgb(part.seen), painted.rgb(part.seen)
-    # Pictures that are hardly larger are hardly soft.
-    result = _enlarged_crisply(painting, part, min(1.0, photo.height / small.height - 1.0))
+    slopes, explained = _slopes(guide, painting)
+    # Pictures that are hardly larger are hardly soft; and what the photo makes crisp needs no push, which would be too
+    # much of it: a halo.
+    most = np.float32(min(1.0, photo.height / small.height - 1.0))
+    push = most * (1 - part.enlarged(explained, Image.Resampling.BILINEAR))
+    result = _enlarged_crisply(painting, part, push)
     lost = photo.rgb(area) - _enlarged(guide, part)
-    slopes = _slopes(guide, painting)
     for channel in range(3):
         for colour in range(3):
             slope = part.enlarged(slopes[..., channel, colour], Image.Resampling.BILINEAR)
@@ -113,15 +117,15 @@ def _enlarged(pixels: F32, part: Part) -> F32:
     return np.stack([part.enlarged(pixels[..., i], Image.Resampling.BICUBIC) for i in range(3)], axis=2)
 
 
-def _enlarged_crisply(pixels: F32, part: Part, push: float) -> F32:
-    """The same, each colour pushed (0 to 1) towards the nearer end of what there is within one pixel."""
+def _enlarged_crisply(pixels: F32, part: Part, push: F32) -> F32:
+    """The same, each colour pushed (0 to 1, of each pixel) towards the nearer end of what there is within one pixel."""
     result = _enlarged(pixels, part)
     for channel in range(3):
         low, high = (part.enlarged(end, Image.Resampling.BILINEAR) for end in _ends(pixels[..., channel]))
         span = np.maximum(high - low, 1e-6)
         plane = np.clip((result[..., channel] - low) / span, 0.0, 1.0)
         steep = _steeper(_steeper(plane))
-        plane += np.float32(push) * (steep - plane)
+        plane += push * (steep - plane)
         result[..., channel] = low + span * plane
     return result
 
@@ -144,8 +148,12 @@ def _ends(plane: F32) -> tuple[F32, F32]:
     return low, high
 
 
-def _slopes(guide: F32, painting: F32) -> F32:
-    """How the painting's colours follow the photo's around each pixel: [h,w,3,3], painting by photo, times min(1, 2 R2)."""
+def _slopes(guide: F32, painting: F32) -> tuple[F32, F32]:
+    """How the painting's colours follow the photo's around each pixel.
+
+    Returns:
+        [h,w,3,3], painting by photo, times min(1, 2 R2); and R2 itself, [h,w] in 0..1.
+    """
     height, width = guide.shape[:2]
     mean_guide, mean_painting = _mean(guide), _mean(painting)
 
@@ -158,10 +166,12 @@ def _slopes(guide: F32, painting: F32) -> F32:
     spread = _mean(painting * painting) - mean_painting * mean_painting
     slopes = np.linalg.solve(within + np.float32(SMOOTH) * np.eye(3, dtype=np.float32), across.swapaxes(2, 3))
     slopes = slopes.swapaxes(2, 3)
-    explained = (slopes * across).sum(axis=(2, 3))
+    explained = (slopes * across).sum(axis=(2, 3)) / (spread.sum(axis=2) + np.float32(_NOISE))
+    explained = np.clip(explained, 0.0, 1.0)
     # More than half explained is an edge of the photo with strokes over it.
-    share = np.clip(2 * explained / (spread.sum(axis=2) + np.float32(_NOISE)), 0.0, 1.0)
-    return _mean((slopes * share[..., None, None]).reshape(height, width, 9)).reshape(height, width, 3, 3)
+    planes = (slopes * np.minimum(2 * explained, 1.0)[..., None, None]).reshape(height, width, 9)
+    smooth = _mean(np.concatenate([planes, explained[..., None]], axis=2))
+    return smooth[..., :9].reshape(height, width, 3, 3), smooth[..., 9]
 
 
 def _mean(planes: F32) -> F32:

@@ -28,7 +28,7 @@ from impasto.runtime.pixels.metadata import PictureInfo
 from impasto.runtime.pixels.strip_files import STRIPPED, Samples, grey_of, is_grey, write_strips
 from impasto.runtime.pixels.strips import decode_to_canvas
 from impasto.runtime.regions import Region
-from impasto.runtime.stroke import Stroke, working_size
+from impasto.runtime.stroke import Stroke, parse_detail, working_size
 from impasto.runtime.style import Blend, Style, StyleModel
 from impasto.runtime.tiles import Area
 
@@ -117,7 +117,7 @@ def paint_file(
                     f"{sides[0]}x{sides[1]} is more than {DEFAULT_MAX_PIXELS:,} pixels: choose a smaller size."
                 )
             check_encodable(kind, *sides, quality)
-            working_size(stroke, sides)  # a refusal, if it is one
+            working_size(stroke, sides), parse_detail(detail)  # refusals, if there are any
             encoding = 0 if kind in STRIPPED else ENCODER_COST * sides[0] * sides[1]
             for what, need in ((f"Reading {name}", decoding + _READING), (f"Writing {kind} whole", encoding)):
                 if resident() + need > limit:
