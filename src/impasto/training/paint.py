@@ -9,6 +9,7 @@ larger forms must be found where they are small; and steps of a quasi-Newton met
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ from impasto.training.descent import Adam, Descent, Lbfgs
 from impasto.training.loop import pick_device
 from impasto.training.nets.features import Vgg, load_vgg
 from impasto.training.paint_objective import Features, Manner, Objective, reach_of
-from impasto.training.paint_spec import LARGEST_UNASKED, SMALLEST, PaintSpec
+from impasto.training.paint_spec import EVERY, LARGEST_UNASKED, SMALLEST, PaintSpec
 from impasto.training.paint_tensors import enlarged, pixels, plane, planes, scaled
 
 SMALLEST_TILE = 128
@@ -80,12 +81,13 @@ def paint(
     spec: PaintSpec | None = None,
     *,
     begin: Picture | None = None,
+    fast: StyleModel | None = None,
     net: Features | None = None,
     device: str | None = None,
     max_memory: int | None = None,
     progress: OnProgress = silent,
     preview: Callable[[Picture], None] | None = None,
-    every: int = 10,
+    every: int = EVERY,
     stop: Callable[[], bool] = lambda: False,
 ) -> Painted:
     """Paint ``photo`` in the manner of ``brushes``; the same twice for one seed on one machine.
@@ -95,6 +97,7 @@ def paint(
         brushes: at least one.
         spec: the settings; None for the defaults.
         begin: the picture to start from, in place of what ``spec.start`` says; any size.
+        fast: the fast painter that begins, where ``spec.start`` says so; None: the bundled one.
         net: the feature network, in evaluation mode; None loads the one that ``spec`` names.
         device: as ``torch`` names it; None: CUDA where there is one, else the CPU.
         max_memory: bytes that this process should stay within; None: what it holds and half of what is free. A picture
@@ -112,16 +115,13 @@ def paint(
     _check_brushes(brushes)
     if every < 1:
         raise TrainingError(f"A preview every {every} steps cannot be had: choose a number from 1 on.")
-    longest = spec.size or min(max(photo.size), LARGEST_UNASKED)
-    photo = photo.resized(longest)
-    if min(photo.size) < SMALLEST:
-        raise TrainingError(f"{_said(photo)} is too small to paint: choose a --size with {SMALLEST} pixels a side.")
+    photo = sized(photo, spec)
     where = pick_device(device)
-    network: Features = _load(spec, where, progress) if net is None else net
-    canvas = _Canvas(spec, network, where, max_memory, stop)
-    first = _first(photo, brushes, spec) if begin is None else begin
+    network: Features = load_features(spec, where, progress) if net is None else net
+    canvas = _Canvas(spec, network, where, max(photo.size), max_memory, stop)
+    first = _first(photo, brushes, spec, fast) if begin is None else begin
     start = planes(first.rgb, where)
-    sizes = spec.sizes(longest)
+    sizes = spec.sizes(*photo.size)
     counts = [spec.steps_at(level, len(sizes)) for level in range(len(sizes))]
     parts: dict[str, float] = {}
     done, result, loss, stopped = 0, start, math.nan, False
@@ -136,7 +136,7 @@ def paint(
         descent = None
         try:
             objective = canvas.objective(small, brushes)
-            descent = Adam(spec.rate, spec.average) if spec.optimiser == "adam" else Lbfgs(canvas.history)
+            descent = Adam(spec.rate, spec.average) if spec.optimizer == "adam" else Lbfgs(canvas.history)
             least = math.inf
             for _ in range(count):
                 score = objective(picture)
@@ -154,7 +154,9 @@ def paint(
         result = _best(descent, picture)
         if stopped:
             break
-    if (result.shape[3], result.shape[2]) != photo.size:
+    if not done:
+        result = scaled(start, photo.size)
+    elif (result.shape[3], result.shape[2]) != photo.size:
         result = enlarged(result, photo.size, detail(photo.size))
     rgb = pixels(result)
     # A style at less than full strength has less weight; near 0 the photo's own pixels take over, as in stylize.
@@ -163,13 +165,31 @@ def paint(
     return Painted(photo.with_rgb(rgb), loss, parts, steps=done, planned=sum(counts), stopped=stopped)
 
 
+def sized(photo: Picture, spec: PaintSpec) -> Picture:
+    """The photo at the size that it is painted at.
+
+    Raises:
+        TrainingError: that is too small.
+    """
+    photo = photo.resized(spec.size or min(max(photo.size), LARGEST_UNASKED))
+    if min(photo.size) < SMALLEST:
+        raise TrainingError(f"{_said(photo)} is too small to paint: choose a --size with {SMALLEST} pixels a side.")
+    return photo
+
+
 class _Canvas:
     """Makes objectives of one painting at the sizes of its pyramid, each within the memory there is."""
 
     def __init__(
-        self, spec: PaintSpec, net: Features, device: torch.device, limit: int | None, stop: Callable[[], bool]
+        self,
+        spec: PaintSpec,
+        net: Features,
+        device: torch.device,
+        longest: int,
+        limit: int | None,
+        stop: Callable[[], bool],
     ) -> None:
-        self._spec = replace(spec, style=spec.style * spec.strength)
+        self._spec, self._scale = replace(spec, style=spec.style * spec.strength), spec.style_scale(longest)
         self._net, self._device, self._limit, self._stop = net, device, limit, stop
         self.history = spec.history
 
@@ -183,7 +203,7 @@ class _Canvas:
                 None if painting.alpha is None else plane(painting.alpha, painting.size, device),
             )
             for brush in brushes
-            for painting in [_seen(brush.painting, photo, self._spec.style_scale)]
+            for painting in [_seen(brush.painting, photo, self._scale)]
         ]
         largest = max(photo.size[0] * photo.size[1], *(one.picture.shape[2] * one.picture.shape[3] for one in manners))
         return Objective(
@@ -243,7 +263,12 @@ def _check_brushes(brushes: Sequence[Brush]) -> None:
             )
 
 
-def _load(spec: PaintSpec, device: torch.device, progress: OnProgress) -> Vgg:
+def load_features(spec: PaintSpec, device: torch.device, progress: OnProgress = silent) -> Vgg:
+    """The network that ``spec`` names, with the layers that it names, in its precision.
+
+    Raises:
+        TrainingError: its weights cannot be had.
+    """
     layers = tuple(dict.fromkeys((*spec.style_layers, *spec.content_layers)))
     net = load_vgg(spec.network, layers, weights=spec.weights, pool=spec.pool, progress=progress)
     half = spec.precision == "bf16" or (spec.precision == "auto" and quick_in_half(device))
@@ -259,7 +284,16 @@ def quick_in_half(device: torch.device) -> bool:
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
-def _first(photo: Picture, brushes: Sequence[Brush], spec: PaintSpec) -> Picture:
+def digest_of(net: torch.nn.Module) -> str:
+    """The sha256 of a network's weights, 64 hexadecimal digits, whatever precision they are held in."""
+    sha = hashlib.sha256()
+    for name, values in sorted(net.state_dict().items()):
+        sha.update(name.encode())
+        sha.update(values.cpu().to(torch.bfloat16).contiguous().view(torch.int16).numpy().tobytes())
+    return sha.hexdigest()
+
+
+def _first(photo: Picture, brushes: Sequence[Brush], spec: PaintSpec, fast: StyleModel | None) -> Picture:
     """The picture to start from, by ``spec.start``."""
     if spec.start == "photo":
         return photo
@@ -268,7 +302,8 @@ def _first(photo: Picture, brushes: Sequence[Brush], spec: PaintSpec) -> Picture
         mean = photo.rgb.mean((0, 1))
         return photo.with_rgb(np.clip(mean + 0.2 * random.standard_normal(photo.rgb.shape, np.float32), 0, 1))
     blend = [(brush.painting, brush.weight) for brush in brushes]
-    return StyleModel.load().paint(photo, blend, strength=spec.strength)
+    painter = StyleModel.load() if fast is None else fast
+    return painter.paint(photo, blend, strength=spec.strength, stroke=spec.stroke)
 
 
 def _best(descent: Descent | None, picture: Tensor) -> Tensor:
@@ -277,9 +312,10 @@ def _best(descent: Descent | None, picture: Tensor) -> Tensor:
 
 
 def _seen(painting: Picture, photo: Picture, scale: float) -> Picture:
-    """The painting with its short side at ``scale`` of the photo's; never enlarged, for that blurs its strokes."""
+    """The painting with its short side at ``scale`` of the photo's."""
     short = min(painting.size)
-    wanted = max(SMALLEST, min(short, round(min(photo.size) * scale)))
+    # Enlarging blurs strokes, so it is done only as far as larger ones were asked for.
+    wanted = max(SMALLEST, min(round(short * max(1.0, scale)), round(min(photo.size) * scale)))
     return painting.resized(max(1, round(max(painting.size) * wanted / short)))
 
 

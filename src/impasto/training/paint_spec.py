@@ -7,15 +7,19 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from impasto.errors import TrainingError, UnknownName
+from impasto.runtime.stroke import AUTO, Stroke, parse_stroke
 
 STARTS = ("fast", "photo", "noise")
 STYLE_LOSSES = ("gram", "wasserstein", "both")
-OPTIMISERS = ("lbfgs", "adam")
+OPTIMIZERS = ("lbfgs", "adam")
 NETWORKS = ("vgg16", "vgg19")
 PRECISIONS = ("auto", "fp32", "bf16")
 
 LARGEST_UNASKED = 768
 """Long side in pixels at which a photo is painted where no size is given: a larger one takes hours on a CPU."""
+
+EVERY = 10
+"""Steps from one preview to the next, where nothing else is said."""
 
 SMALLEST = 32
 """Pixels: a picture smaller than this on either side has no layout at the deeper layers."""
@@ -36,13 +40,14 @@ class PaintSpec:
         style: weight of the manner of the paintings.
         strength: from 0, the photo as it is, to 1, the style in full.
         smooth: weight of the squared total variation.
-        style_scale: size of the strokes: the paintings' short sides are seen at this times the picture's.
+        stroke: size of the strokes, as in ``StyleModel.paint``; None: as in a painting whose short side is as long as
+            the picture's, which is what ``"auto"`` means here too.
         style_loss: what describes a manner: Gram matrices, means and covariances as Gaussians, or the mean of both.
         content_layers, style_layers: of the feature network; they weigh the same each.
         network: ``"vgg16"`` or ``"vgg19"``.
         weights: a file of that network's weights, or None for where ``load_vgg`` looks.
         pool: ``"max"`` or ``"avg"``, of the feature network.
-        optimiser: quasi-Newton (few, good steps) or Adam.
+        optimizer: quasi-Newton (few, good steps) or Adam.
         rate: Adam's learning rate.
         average: decay of the average over Adam's iterates; 0 for the last iterate.
         history: pairs of steps that L-BFGS remembers.
@@ -60,14 +65,14 @@ class PaintSpec:
     style: float = 10.0
     strength: float = 1.0
     smooth: float = 1.0
-    style_scale: float = 1.0
+    stroke: Stroke | None = None
     style_loss: str = "both"
     content_layers: tuple[str, ...] = ("relu3_2", "relu4_2")
     style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
     network: str = "vgg16"
     weights: str | None = None
     pool: str = "max"
-    optimiser: str = "lbfgs"
+    optimizer: str = "lbfgs"
     rate: float = 0.02
     average: float = 0.97
     history: int = 10
@@ -85,14 +90,28 @@ class PaintSpec:
                 raise TrainingError(f"{_WORDS.get(name, name)} {value} cannot be used: choose a number {most}.")
         if self.content == self.style == 0:
             raise TrainingError("Neither content nor style has a weight, so nothing would be painted: give one.")
+        if self.stroke is not None:
+            parse_stroke(self.stroke)
         if not self.style_layers or not self.content_layers:
             raise TrainingError("Content and style need a layer each: name at least one, such as relu4_1.")
 
-    def sizes(self, longest: int) -> list[int]:
-        """Long sides of the pyramid, the coarsest first, ``longest`` last."""
+    def style_scale(self, longest: int) -> float:
+        """How large paintings are seen: their short side as a multiple of the short side of the picture.
+
+        Args:
+            longest: long side of the picture as it will be, in pixels.
+        """
+        if self.stroke is None:
+            return 1.0
+        value, unit = parse_stroke(self.stroke)
+        return (value / longest if unit == "px" else value) / AUTO
+
+    def sizes(self, width: int, height: int) -> list[int]:
+        """Long sides of the pyramid of a picture, the coarsest first, the picture's own last."""
+        longest, slimness = max(width, height), min(width, height) / max(width, height)
         sizes = [float(longest)]
-        while round(sizes[0] / self.factor) >= self.coarsest:
-            sizes.insert(0, sizes[0] / self.factor)
+        while (below := sizes[0] / self.factor) >= self.coarsest and below * slimness >= SMALLEST / 2:
+            sizes.insert(0, below)
         return [round(size) for size in sizes]
 
     def steps_at(self, level: int, levels: int) -> int:
@@ -109,14 +128,13 @@ _CHOICES = {
     "start": STARTS,
     "style_loss": STYLE_LOSSES,
     "network": NETWORKS,
-    "optimiser": OPTIMISERS,
+    "optimizer": OPTIMIZERS,
     "precision": PRECISIONS,
     "pool": ("max", "avg"),
 }
 _WORDS = {
     "style_loss": "style loss",
     "network": "feature network",
-    "style_scale": "The style scale",
     "content": "The content weight",
     "style": "The style weight",
     "strength": "The strength",
@@ -141,7 +159,6 @@ _RANGES: dict[str, tuple[float, float]] = {
     "style": (0, math.inf),
     "strength": (0, 1),
     "smooth": (0, math.inf),
-    "style_scale": (0.05, 20),
     "rate": (1e-6, 1),
     "average": (0, 0.9999),
     "history": (1, 100),

@@ -39,6 +39,7 @@ VERBS: dict[str, Verb] = {
     "stylize": Verb("impasto.apps.cli.stylize", "stylize", "Paint pictures in the manner of others.", True),
     "again": Verb("impasto.apps.cli.again", "again", "Paint once more by the recipe in a painted picture.", True),
     "show": Verb("impasto.apps.cli.again", "show", "Print the recipe that a picture carries.", True),
+    "paint": Verb("impasto.apps.cli.paint", "paint", "Paint a photo by optimisation, slowly and well."),
     "styles": Verb(
         "impasto.apps.cli.styles", "styles", "List the named styles, or paint a sheet of all of them.", True
     ),
