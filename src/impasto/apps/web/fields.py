@@ -12,11 +12,15 @@ from typing import Any
 
 from impasto.apps.cli.terminal import default_of
 from impasto.apps.web.problems import Problem
-from impasto.errors import UnknownName
+from impasto.errors import ImpastoError, UnknownName
 from impasto.runtime.files import SUFFIXES
 from impasto.runtime.generator import MOST_TRUNCATION, PRIORS, Generator
+from impasto.runtime.masks import FEATHER, FOREGROUNDS, feather_pixels
+from impasto.runtime.palette import LARGEST as MOST_COLORS
 from impasto.runtime.picture import Picture
+from impasto.runtime.pixels.color import KEEP_COLORS
 from impasto.runtime.precision import PRECISIONS
+from impasto.runtime.stroke import parse_stroke
 from impasto.runtime.style import StyleModel
 
 LONGEST = 200  # letters of a value
@@ -67,6 +71,8 @@ def read_field(known: Field, text: str) -> Any:
         if len(text) > LONGEST:
             raise ValueError(f"shorter than {LONGEST} letters")
         return known.read(text)
+    except ImpastoError as error:
+        raise Problem(422, str(error)) from None
     except ValueError as error:
         shown = text if len(text) <= 40 else f"{text[:40]}..."
         raise Problem(422, f"The field {known.name} cannot be {shown!r}: it should be {error}.") from None
@@ -147,6 +153,17 @@ def word(pattern: str = r"[^\x00-\x1f\x7f]+", what: str = "a text") -> dict[str,
     return {"schema": {"type": "string", "pattern": f"^{pattern}$", "maxLength": LONGEST}, "read": read}
 
 
+def _stroke(text: str) -> str:
+    parse_stroke(text)
+    return text
+
+
+def _feather(text: str) -> float | str:
+    feather: float | str = text if text.endswith("px") else number(0, 0.5)["read"](text)
+    feather_pixels(feather, 1)
+    return feather
+
+
 FORMATS = tuple(suffix[1:] for suffix in SUFFIXES)
 _STYLE = word(r"[a-z0-9][a-z0-9-]{0,63}|dream:[0-9]{1,16}", "a name of /v1/styles, or dream:SEED")
 
@@ -168,6 +185,34 @@ STYLIZE: tuple[Field, ...] = (
     Field(name="style_file", help="A painting, or a style code as .npy.", many=True),
     Field(name="weight", help="Of each style, in the order of the form.", many=True, **number(0, 1e6)),
     STRENGTH,
+    Field(
+        name="keep_colors",
+        help="What is kept of the photo's colours.",
+        default=default_of(StyleModel.paint, "keep_colors"),
+        **choice(*KEEP_COLORS),
+    ),
+    Field(
+        name="stroke",
+        help="How large strokes are: a share of the long side (0.01, 1%), pixels (24px), or auto.",
+        schema={"type": "string", "pattern": r"^(auto|[0-9]+(\.[0-9]+)?(px|%)?)$", "examples": ["auto", "24px", "1%"]},
+        read=_stroke,
+    ),
+    Field(
+        name="detail",
+        help="How much of the photo's finest layer is brought back.",
+        default=default_of(StyleModel.paint, "detail"),
+        **number(0, 1),
+    ),
+    Field(name="palette", help="Keep to so many main colours of the style.", **whole(2, MOST_COLORS)),
+    Field(name="mask", help="A picture of where it is painted: white in full, black not at all."),
+    Field(name="protect", help="The other way round: where this is white, nothing is painted."),
+    Field(name="foreground", help="Paint what stands in front alone, or all but it.", **choice(*FOREGROUNDS)),
+    Field(
+        name="feather",
+        help="How soft edges of masks become: a share of the long side (0 to 0.5), or pixels (12px).",
+        schema={"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(px)?$", "default": str(FEATHER)},
+        read=_feather,
+    ),
     Field(name="size", help="Long side of the result, in pixels; without it the photo's own.", **whole(1, 65535)),
     FORMAT,
     QUALITY,
@@ -183,6 +228,7 @@ STYLIZE: tuple[Field, ...] = (
         default=default_of(Picture.to_bytes, "strip"),
         **flag(),
     ),
+    Field(name="recipe", help="Let the picture tell how it was painted.", default=True, **flag()),
 )
 
 THUMBNAIL_SIZE = 160

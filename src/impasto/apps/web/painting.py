@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from io import BytesIO
 from typing import Any
 
+from impasto.apps.cli.recipes import NO_RECIPE
 from impasto.apps.cli.scene import scene
 from impasto.apps.web.body import Asked
 from impasto.apps.web.fields import DREAM_SIZE, THUMBNAIL_SIZE, told
 from impasto.apps.web.problems import Problem
-from impasto.apps.web.shelf import Shelf
+from impasto.apps.web.shelf import NPY, Shelf
+from impasto.apps.web.telling import MASKS, recipe_text
 from impasto.errors import PictureError
+from impasto.runtime.control import colors_of
 from impasto.runtime.files import READABLE, SUFFIXES, sniff
 from impasto.runtime.fitting import header
+from impasto.runtime.masks import Mask
 from impasto.runtime.painting import SMALL
 from impasto.runtime.picture import Picture, resized_size
+from impasto.runtime.recipe import Ingredient
 from impasto.runtime.stopping import heeded_stop
-from impasto.runtime.style import Blend, StyleModel
+from impasto.runtime.stroke import working_size
+from impasto.runtime.style import StyleModel
 
 MEDIA_TYPES = {
     "JPEG": "image/jpeg",
@@ -32,6 +40,7 @@ MEDIA_TYPES = {
 }
 _SUFFIX = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "AVIF": "avif", "TIFF": "tif"}
 _THUMBNAIL_FORMAT = "JPEG"
+_COUNTED = 512  # pixels
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -160,7 +169,10 @@ class Painting:
             given = self.size_of(data, "The photo")
             size = given if "size" not in values else resized_size(given, values["size"])
             self._check(*size, "The result would be")
-            large = max(given[0] * given[1], size[0] * size[1]) > SMALL
+            working = working_size(values.get("stroke"), size)
+            self._check(*working, "For strokes so fine it would be painted at")
+            sizes = [given, size, working, *self._other_sizes(asked)]
+            large = max(width * height for width, height in sizes) > SMALL
             if large and not alone:
                 raise LargePictureError
             photo = self.read(data, "The photo")
@@ -169,23 +181,41 @@ class Painting:
                 photo = photo.resized(values["size"])
         model = self.shelf.painter(values.get("model"))
         with clock.measured("style"):
-            code = self.blend(model, asked)
+            styles = self.styles(model, asked)
+            codes = [(one.style if one.code is None else one.code, one.weight) for one in styles]
+            code = model.mix(codes)
+            controls = self._controls(model, asked, codes)
         painter = self.shelf.painter(values.get("model"), **told(values, ["precision"]))
         if large:
             painter = self.shelf.own_painter(model, **told(values, ["precision"]))
         with clock.measured("paint"):
-            painted = painter.paint(photo, code, **told(values, ["strength"]))
+            painted = painter.paint(photo, code, **controls, **told(values, ["strength", "stroke", "detail"]))
+        line = NO_RECIPE
+        if values.get("recipe", True):
+            palette = controls.get("palette")
+            line = recipe_text(painter, styles, code, asked, palette=palette, engine=self.shelf.engine)
+        painted = replace(painted, info=replace(painted.info, recipe=line))
         with clock.measured("write"):
             written = painted.to_bytes(_SUFFIX[kind], **told(values, ["strip", "quality"]))
         notes = [*painted.info.notes, *painted.losses(_SUFFIX[kind])]
         return Made(written, kind, painted.size, notes, clock.times)
 
-    def blend(self, model: StyleModel, asked: Asked) -> Blend:
-        """The codes that are asked for, with their weights."""
+    def _other_sizes(self, asked: Asked) -> Iterator[tuple[int, int]]:
+        for name in (*MASKS, "style_file"):
+            for data in asked.files.get(name, ()):
+                if not data.startswith(NPY):
+                    yield self.size_of(data, "The painting" if name == "style_file" else "The mask")
+
+    def styles(self, model: StyleModel, asked: Asked) -> list[Ingredient]:
+        """The styles that are asked for, with their weights.
+
+        Raises:
+            ImpastoError: there is none, one is unknown or cannot be read, or the weights do not do.
+        """
         if not asked.order:
             if len(model.styles) != 1:
                 raise Problem(422, "The style is missing: send a field called style with a name of /v1/styles.")
-            return [(self.shelf.style(model, name), 1.0) for name in model.styles]
+            return [Ingredient(style=name) for name in model.styles]
         weights = asked.values.get("weight", [1.0] * len(asked.order))
         if len(weights) != len(asked.order):
             raise Problem(
@@ -194,14 +224,48 @@ class Painting:
         if sum(weights) <= 0:
             raise Problem(422, "All weights are 0: give one of the styles more.")
         names, files = iter(asked.values.get("style", ())), iter(asked.files.get("style_file", ()))
-        pairs = []
+        styles = []
         for number, (kind, weight) in enumerate(zip(asked.order, weights, strict=True), 1):
             pause()
             if kind == "style":
-                code = self.shelf.style(model, next(names))
+                name = next(names)
+                code = self.shelf.style(model, name)
+                styles.append(Ingredient(style=name, weight=weight, code=None if name in model.styles else code))
             else:
-                code = self.shelf.style_of(model, next(files), f"Style {number}", self.read)
-            pairs.append((code, weight))
+                data, what = next(files), f"Style {number}"
+                code = self.shelf.style_of(model, data, what, self.read)
+                digest = hashlib.sha256(data).hexdigest()
+                styles.append(Ingredient(style=what.lower(), weight=weight, sha256=digest, code=code))
+        return styles
+
+    def _controls(self, model: StyleModel, asked: Asked, codes: Sequence[tuple[Any, float]]) -> dict[str, Any]:
+        """Where it is painted and in which colours, as ``StyleModel.paint`` takes it."""
+        values, given = asked.values, told(asked.values, ["keep_colors"])
+        if "palette" in values:
+            given["palette"] = colors_of(model, self._pictured(asked, codes), values["palette"])
+        masks: dict[str, Any] = told(values, ["foreground", "feather"])
+        for name, role in zip(MASKS, ("paint", "protect"), strict=True):
+            data = asked.file(name)
+            if data is not None:
+                masks[role] = self.read(data, "The mask")
+        if masks.keys() - {"feather"}:
+            given["mask"] = Mask(**masks)
+        elif masks:
+            raise Problem(422, "The field feather makes the edges of masks soft, and there is none: send a mask too.")
+        return given
+
+    def _pictured(self, asked: Asked, codes: Sequence[tuple[Any, float]]) -> list[tuple[Any, float]]:
+        """The same styles, but pictures where there are some: they have colours of their own."""
+        files = iter(asked.files.get("style_file", ()))
+        pairs = []
+        for kind, (code, weight) in zip(asked.order or ["style"], codes, strict=True):
+            data = next(files) if kind == "style_file" else b""
+            if sniff(data[:64]) is None:
+                pairs.append((code, weight))
+                continue
+            picture = self.read(data, "The painting")
+            # Colours are counted on a small one, and all of them are kept until then.
+            pairs.append((picture.resized(min(_COUNTED, max(picture.size))), weight))
         return pairs
 
     def thumbnails(self, asked: Asked, emit: Emit) -> None:
@@ -229,7 +293,7 @@ class Painting:
     def thumbnail(self, name: str, asked: Asked) -> Made:
         """A drawn landscape in a named style, small."""
         model = self.shelf.painter(asked.values.get("model"))
-        return self._thumbnail(model, scene().resized(2 * THUMBNAIL_SIZE), self.shelf.style(model, name), asked)
+        return self._thumbnail(model, _landscape().resized(2 * THUMBNAIL_SIZE), self.shelf.style(model, name), asked)
 
     def dream(self, asked: Asked, accepted: Callable[[str], str]) -> Made:
         """A drawn landscape in a dreamt style."""
@@ -238,10 +302,15 @@ class Painting:
         code = self.shelf.style(model, f"dream:{values.get('seed', 0)}")
         kind = accepted(_THUMBNAIL_FORMAT)
         with clock.measured("paint"):
-            painted = model.paint(scene().resized(values.get("size", DREAM_SIZE)), code)
+            painted = model.paint(_landscape().resized(values.get("size", DREAM_SIZE)), code)
         with clock.measured("write"):
             data = painted.to_bytes(_SUFFIX[kind], **told(values, ["quality"]))
         return Made(data, kind, painted.size, (), clock.times)
+
+
+@lru_cache(maxsize=1)
+def _landscape() -> Picture:
+    return scene()
 
 
 def format_wanted(asked: Asked, accept: str | None, own: str) -> str:

@@ -24,7 +24,7 @@ from impasto.runtime.style import DEFAULT_MODEL, Code, StyleModel
 from impasto.runtime.weights import count_weights
 
 _KEPT_CODES = 64
-_NPY = b"\x93NUMPY"
+NPY = b"\x93NUMPY"
 
 
 class Shelf:
@@ -35,6 +35,7 @@ class Shelf:
         engine, threads: see :class:`impasto.runtime.engine.Engine`.
 
     Attributes:
+        engine: what runs them.
         generators: by name.
 
     Raises:
@@ -42,7 +43,7 @@ class Shelf:
     """
 
     def __init__(self, models: Sequence[str], *, engine: EngineName, threads: int | None) -> None:
-        self._engine, self._threads = engine, threads
+        self.engine, self._threads = engine, threads
         self._bundles: dict[str, Bundle] = {}
         self._painters: dict[tuple[str, str], StyleModel] = {}
         self._codes: OrderedDict[tuple[str, str], Code] = OrderedDict()
@@ -77,14 +78,14 @@ class Shelf:
             UnknownName, BundleError: there is none of that name, or it has no such painter.
         """
         bundle = self._bundles[self._named(name, "style", self.styles)]
-        role = painter_role(bundle, precision, self._engine)
+        role = painter_role(bundle, precision, self.engine)
         with self._lock:
             key = (bundle.sha256, role)
             if key not in self._painters:
                 self._painters[key] = self._new_painter(bundle, precision)
             return self._painters[key]
 
-    def own_painter(self, model: StyleModel, precision: Precision) -> StyleModel:
+    def own_painter(self, model: StyleModel, precision: Precision = PRECISIONS[0]) -> StyleModel:
         """One more of the same, whose memory goes with it: an engine keeps what its largest picture took."""
         return self._new_painter(model.bundle, precision)
 
@@ -124,7 +125,7 @@ class Shelf:
             if key in self._codes:
                 self._codes.move_to_end(key)
                 return self._codes[key]
-        if data.startswith(_NPY):
+        if data.startswith(NPY):
             table = parse_table(data, what)
             if table.ndim != 1:
                 raise Problem(422, f"{what} holds {list(table.shape)} numbers where a style code is a vector.")
@@ -166,7 +167,7 @@ class Shelf:
         return wanted
 
     def _new_painter(self, bundle: Bundle, precision: Precision) -> StyleModel:
-        return StyleModel(bundle, engine=self._engine, threads=self._threads, precision=precision)
+        return StyleModel(bundle, engine=self.engine, threads=self._threads, precision=precision)
 
     def _about(self, name: str, bundle: Bundle) -> dict[str, Any]:
         manifest = bundle.manifest
