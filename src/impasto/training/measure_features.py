@@ -120,6 +120,17 @@ def load_features(inception: str | Path | None = None, *, device: str | torch.de
     where = torch.device(device)
     if inception is not None:
         return _load_inception(Path(inception), where)
+    net, path = load_efficient()
+    run = _onnx_network(net.to_onnx()) if where.type == "cpu" else net.to(where).__call__
+    return FeatureNet("efflite0", FEATURES, SIDE, digest_of(path), run, where)
+
+
+def load_efficient() -> tuple[EfficientLite, Path]:
+    """EfficientNet-lite0 with its published weights, frozen, and their file.
+
+    Raises:
+        TrainingError: the weights are not installed, or damaged.
+    """
     path = _weights_file()
     net = EfficientLite()
     try:
@@ -128,9 +139,7 @@ def load_features(inception: str | Path | None = None, *, device: str | torch.de
         raise TrainingError(
             f"{path.name} does not hold the weights of EfficientNet-lite0: install {_pip_name()} again."
         ) from error
-    net = net.eval().requires_grad_(False)
-    run = _onnx_network(net.to_onnx()) if where.type == "cpu" else net.to(where).__call__
-    return FeatureNet("efflite0", FEATURES, SIDE, _digest(path), run, where)
+    return net.eval().requires_grad_(False), path
 
 
 def _weights_file() -> Path:
@@ -145,7 +154,8 @@ def _pip_name() -> str:
     return WEIGHTS_PACKAGE.replace("_", "-")
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """The first digits of a file's sha256."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
@@ -159,7 +169,7 @@ def _load_inception(path: Path, device: torch.device) -> FeatureNet:
         raise TrainingError(
             f"{path.name} cannot be run: give Inception as a TorchScript (.pt) or ONNX file, not as bare weights."
         ) from error
-    return FeatureNet("inception", INCEPTION_FEATURES, INCEPTION_SIDE, _digest(path), network, device)
+    return FeatureNet("inception", INCEPTION_FEATURES, INCEPTION_SIDE, digest_of(path), network, device)
 
 
 def _script_network(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:

@@ -1,4 +1,4 @@
-"""``impasto measure``: how good the pictures of a generator are. Figures on stdout, talk on stderr."""
+"""``impasto measure``: how good drawn or painted pictures are. Figures on stdout, talk on stderr."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from impasto.apps.cli.measure_style import measure_style
 from impasto.apps.cli.options import TYPER_OPTIONS
 from impasto.apps.cli.terminal import default_of, put, put_json, say
 from impasto.apps.cli.trainer import Reporter, Threads, need
@@ -16,7 +17,8 @@ from impasto.errors import ImpastoError
 from impasto.runtime.generator import MOST_TRUNCATION, Generator
 from impasto.training.measure import COUNT
 
-app = typer.Typer(help="Measure what a generator draws.", no_args_is_help=True, **TYPER_OPTIONS)
+app = typer.Typer(help="Measure what was painted or drawn.", no_args_is_help=True, **TYPER_OPTIONS)
+app.command("style")(measure_style)
 
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="One of 'impasto models list', a file, or a folder of its pictures.")

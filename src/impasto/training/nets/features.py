@@ -49,6 +49,9 @@ class Vgg(nn.Module):
         layers: names such as ``("relu1_2", "relu4_1")``, at least one; nothing above the highest is computed.
         pool: ``"max"`` as trained, or ``"avg"`` (Gatys et al. 2016 found it smoother).
 
+    Attributes:
+        weights: the file that they are from, or None.
+
     Raises:
         UnknownName: a layer or a network that does not exist.
         TrainingError: no layer was named.
@@ -70,6 +73,7 @@ class Vgg(nn.Module):
             if layer not in known:
                 raise UnknownName(f"layer of {name}", layer, known)
         self.name, self.layers, self.pool = name, tuple(layers), pool
+        self.weights: Path | None = None
         self.order = tuple(known[: max(known.index(layer) for layer in layers) + 1])
         convs: dict[str, nn.Module] = {}
         channels = 3
@@ -151,6 +155,7 @@ def load_vgg(
         else:
             net.mean.copy_(torch.tensor(_TORCHVISION_MEAN).view(1, 3, 1, 1))
             net.std.copy_(torch.tensor(_TORCHVISION_STD).view(1, 3, 1, 1))
+    net.weights = path
     return net.eval().requires_grad_(False)
 
 
