@@ -22,7 +22,7 @@ All works on bands of rows with as much around them as the filters see, so that 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -40,9 +40,10 @@ RADIUS = 2
 SMOOTH = 0.02**2
 """Variance of the photo's colours below which it counts as flat: no slope is found there."""
 
+_HALF = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]  # of a symmetric matrix
 _NOISE = 0.01**2  # of the painting's variance: below that there is nothing to explain
 _AROUND = 2 * RADIUS + 4  # rows of the small picture: two means, then the cubic's two, and a little
-_ROWS = BAND // 4  # pixels of a band: some 40 planes of it are held
+_ROWS = BAND // 2  # pixels of a band: some 40 planes of it are held
 
 
 def brought_up(photo: Surface, small: Surface, painted: Surface, *, band: int = _ROWS) -> Iterator[tuple[Area, F32]]:
@@ -80,7 +81,7 @@ def _guided(photo: Surface, small: Surface, painted: Surface, area: Area) -> F32
     lost = photo.rgb(area) - _enlarged(guide, part)
     for channel in range(3):
         for colour in range(3):
-            slope = part.enlarged(slopes[..., channel, colour], Image.Resampling.BILINEAR)
+            slope = part.enlarged(slopes[channel, colour], Image.Resampling.BILINEAR)
             result[..., channel] += slope * lost[..., colour]
     return np.clip(result, 0.0, 1.0, out=result)
 
@@ -151,35 +152,54 @@ def _ends(plane: F32) -> tuple[F32, F32]:
 def _slopes(guide: F32, painting: F32) -> tuple[F32, F32]:
     """How the painting's colours follow the photo's around each pixel.
 
+    Args:
+        guide, painting: [h,w,3].
+
     Returns:
-        [h,w,3,3], painting by photo, times min(1, 2 R2); and R2 itself, [h,w] in 0..1.
+        [3,3,h,w], painting by photo, times min(1, 2 R2); and R2 itself, [h,w] in 0..1.
     """
-    height, width = guide.shape[:2]
-    mean_guide, mean_painting = _mean(guide), _mean(painting)
-
-    def together(one: F32, mean_one: F32, other: F32, mean_other: F32) -> F32:
-        products = (one[..., :, None] * other[..., None, :]).reshape(height, width, 9)
-        return _mean(products).reshape(height, width, 3, 3) - mean_one[..., :, None] * mean_other[..., None, :]
-
-    within = together(guide, mean_guide, guide, mean_guide)
-    across = together(painting, mean_painting, guide, mean_guide)
-    spread = _mean(painting * painting) - mean_painting * mean_painting
-    slopes = np.linalg.solve(within + np.float32(SMOOTH) * np.eye(3, dtype=np.float32), across.swapaxes(2, 3))
-    slopes = slopes.swapaxes(2, 3)
-    explained = (slopes * across).sum(axis=(2, 3)) / (spread.sum(axis=2) + np.float32(_NOISE))
-    explained = np.clip(explained, 0.0, 1.0)
+    photo, ours = (np.ascontiguousarray(pixels.transpose(2, 0, 1)) for pixels in (guide, painting))  # [3,h,w]
+    mean_photo, mean_ours = _mean(photo), _mean(ours)
+    spread = (_mean(ours * ours) - mean_ours * mean_ours).sum(axis=0)
+    within = _inverse([_mean(photo[i] * photo[j]) - mean_photo[i] * mean_photo[j] for i, j in _HALF])
+    slopes = np.empty((3, 3, *spread.shape), np.float32)
+    explained = np.zeros_like(spread)
+    for channel in range(3):
+        across = _mean(ours[channel] * photo) - mean_ours[channel] * mean_photo  # [3,h,w]
+        for colour in range(3):
+            slope = sum(within[_HALF.index((min(i, colour), max(i, colour)))] * across[i] for i in range(3))
+            slopes[channel, colour] = slope
+            explained += slope * across[colour]
+    explained = np.clip(explained / (spread + np.float32(_NOISE)), 0.0, 1.0)
     # More than half explained is an edge of the photo with strokes over it.
-    planes = (slopes * np.minimum(2 * explained, 1.0)[..., None, None]).reshape(height, width, 9)
-    smooth = _mean(np.concatenate([planes, explained[..., None]], axis=2))
-    return smooth[..., :9].reshape(height, width, 3, 3), smooth[..., 9]
+    slopes *= np.minimum(2 * explained, 1.0)
+    return _mean(slopes), _mean(explained)
+
+
+def _inverse(half: Sequence[F32]) -> list[F32]:
+    """Of symmetric matrices with SMOOTH added to their diagonals, by cofactors; upper halves [h,w] as in _HALF."""
+    smooth = np.float32(SMOOTH)
+    rr, rg, rb, gg, gb, bb = half
+    rr, gg, bb = rr + smooth, gg + smooth, bb + smooth
+    cofactors = [gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg, rr * bb - rb * rb, rg * rb - rr * gb]
+    cofactors.append(rr * gg - rg * rg)
+    determinant = rr * cofactors[0] + rg * cofactors[1] + rb * cofactors[2]
+    # It is at least that of what was added; what rounding takes from it must not turn it over.
+    share = 1 / np.maximum(determinant, smooth**3)
+    return [cofactor * share for cofactor in cofactors]
 
 
 def _mean(planes: F32) -> F32:
-    """Of the window of RADIUS around each pixel, [h,w,C]; at the picture's edges the edge counts again."""
+    """Of the window of RADIUS around each pixel, [...,h,w]; at the picture's edges the edge counts again."""
     reach, side = RADIUS, 2 * RADIUS + 1
-    for axis in (0, 1):
-        framed = np.pad(planes, [(reach, reach) if i == axis else (0, 0) for i in range(3)], mode="edge")
+    for axis in (-2, -1):
+        ends = [(0, 0)] * planes.ndim
+        ends[axis] = (reach, reach)
+        framed = np.pad(planes, ends, mode="edge")
         length = planes.shape[axis]
-        parts = (framed[i : i + length] if axis == 0 else framed[:, i : i + length] for i in range(side))
-        planes = sum(parts, np.zeros_like(planes)) / np.float32(side)
+        parts = [framed[..., i : i + length, :] if axis == -2 else framed[..., i : i + length] for i in range(side)]
+        planes = parts[0] + parts[1]
+        for part in parts[2:]:
+            planes += part
+        planes *= np.float32(1 / side)
     return planes
