@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -12,31 +11,9 @@ from helpers import drawn_photo
 from impasto.apps.html import check_page, document, embedded, escape, figure, table, wipe, write_page
 from impasto.errors import ImpastoError, PictureExists
 from impasto.runtime.picture import Picture
+from pages import Reader
 
 NASTY = "<img src=x onerror=alert(1)> & \"quotes\" 'too' \udcff.png"
-VOID = {"meta", "img", "input", "link", "br"}
-
-
-class Reader(HTMLParser):
-    """Reads a page strictly: every element closes, and is kept with its attributes."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(page)
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attrs for name, attrs in self.found if name == tag]
 
 
 def test_names_of_files_cannot_become_html() -> None:
