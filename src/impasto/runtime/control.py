@@ -241,7 +241,7 @@ def _recolor(
         share = np.float32(strength)
 
         def restrict(rgb: F32) -> F32:
-            return rgb + share * (to_palette(rgb, colors) - rgb)
+            return (1 - share) * rgb + share * to_palette(rgb, colors)
 
         return restrict
     if keep != "histogram":

@@ -29,8 +29,11 @@ BAND = 1 << 18
 """Pixels that finishing works on at once; it makes several copies of them."""
 
 GAIN = 6.0
-"""What a curve may stretch differences by. Where a photo has two tones and nothing between, an exact curve would tear
-the painting's middle tones apart and blow its grain up to specks."""
+"""What the linear map, or all of it together, may stretch differences by. Where a photo has two tones and nothing
+between, an exact match would tear the painting's middle tones apart and blow its grain up to specks."""
+
+LEAST_GAIN = 2.0
+"""What curves may always stretch by, however much the linear map does."""
 
 _LEVELS = 255  # bins between 0 and 1: those of 8 bits, for there most photos have their colours
 _SAME = 1e-9  # shares that differ by less are one
@@ -96,7 +99,8 @@ def match_of(photo: Surface, painted: Surface) -> Match:
         rgb, weights = photo.rgb(area), _weights(photo.alpha(area))
         for i in range(3):
             theirs[i] += _counted(rgb[..., i] * _LEVELS + 0.5, weights, theirs.shape[1])
-    curves = [_curve(one, other) for one, other in zip(ours, theirs, strict=True)]
+    steepest = max(LEAST_GAIN, GAIN / float(np.linalg.eigvalsh(matrix).max()))
+    curves = [_curve(one, other, steepest) for one, other in zip(ours, theirs, strict=True)]
     return Match(matrix, shift, np.stack(curves).astype(np.float32))
 
 
@@ -125,11 +129,12 @@ def match_colors(painted: F32, photo: F32, alpha: F32 | None = None) -> F32:
 
 
 def _linear(covariance: F64, goal: F64) -> F64:
-    """The symmetric T with T covariance T = goal."""
+    """The symmetric T with T covariance T = goal, or nearly where that would stretch too much."""
     # The floor keeps a nearly flat painting from being blown up to noise.
     floor = COLOR_FLOOR**2 * np.eye(3)
     root, inverse = _power(covariance + floor, 0.5), _power(covariance + floor, -0.5)
-    linear: F64 = inverse @ _power(root @ (goal + floor) @ root, 0.5) @ inverse
+    values, vectors = np.linalg.eigh(inverse @ _power(root @ (goal + floor) @ root, 0.5) @ inverse)
+    linear: F64 = (vectors * np.minimum(values, GAIN)) @ vectors.T
     return linear
 
 
@@ -144,7 +149,7 @@ def _edges() -> F64:
     return (np.arange(_LOW * _LEVELS, _HIGH * _LEVELS + 2) - 0.5) / _LEVELS
 
 
-def _curve(ours: F64, theirs: F64) -> F64:
+def _curve(ours: F64, theirs: F64, steepest: float) -> F64:
     """What the edges of our bins become so that what is counted in them is spread as theirs is."""
     share = np.concatenate([[0.0], np.cumsum(ours)]) / ours.sum()
     goal = np.concatenate([[0.0], np.cumsum(theirs)]) / theirs.sum()
@@ -157,7 +162,7 @@ def _curve(ours: F64, theirs: F64) -> F64:
     places = np.stack([full, full + 1], axis=1).ravel()
     exact = np.interp(np.arange(len(share)), places, np.stack([begin, end], axis=1).ravel())
     # Halfway between the least curve above and the greatest below that nowhere rise faster: a jump becomes a slope.
-    apart = GAIN / _LEVELS * np.abs(np.subtract.outer(np.arange(len(exact)), np.arange(len(exact))))
+    apart = steepest / _LEVELS * np.abs(np.subtract.outer(np.arange(len(exact)), np.arange(len(exact))))
     gentle: F64 = 0.5 * ((exact + apart).min(axis=1) + (exact - apart).max(axis=1))
     return np.clip(gentle, 0.0, 1.0)
 
