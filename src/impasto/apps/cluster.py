@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from impasto.apps.cli.report import State
-from impasto.apps.cluster_worker import Errand, Painter, Tally, check_batch, train_one_of
+from impasto.apps.cluster_worker import Errand, Painter, Tally, check, check_batch, train_one_of
 from impasto.errors import EngineError, ImpastoError, TrainingError
 from impasto.runtime.engine import usable_cores
 
@@ -82,10 +82,14 @@ def connected(address: str, *, tell_workers: bool = False) -> Iterator[int]:
             ray.shutdown()
 
 
+FEW = 32
+"""Outputs up to which the command checks them by itself: Ray takes longer to begin."""
+
+
 def check_all(errands: Sequence[tuple[Errand, Mapping[str, Any]]]) -> list[State]:
-    """``check`` many outputs, all over the cluster: each is read whole once."""
-    if not errands:
-        return []
+    """``check`` outputs, many of them all over the cluster: each is read whole once."""
+    if len(errands) <= FEW:
+        return [check(errand, claim) for errand, claim in errands]
     orders = [
         {"number": number, "errand": asdict(errand), "claim": dict(claim)}
         for number, (errand, claim) in enumerate(errands)
@@ -143,16 +147,20 @@ def paint(
             num_cpus=kit["load"]["threads"],
             batch_format="numpy",
         )
-        # Ray Data holds workers back while nobody takes what they hand over.
-        for row in lines.iter_rows():
-            line = json.loads(row["line"])
-            if "fatal" in line:
-                raise EngineError(line["fatal"])
-            number = line.pop("number")
-            tally.forget.remote(number)
-            if number in waiting:  # Ray gives some work twice rather than not at all.
-                waiting.remove(number)
-                yield errands[number], line
+        try:
+            # Ray Data holds workers back while nobody takes what they hand over.
+            for row in lines.iter_rows():
+                line = json.loads(row["line"])
+                if "fatal" in line:
+                    raise EngineError(line["fatal"])
+                number = line.pop("number")
+                tally.forget.remote(number)
+                if number in waiting:  # Ray gives some work twice rather than not at all.
+                    waiting.remove(number)
+                    yield errands[number], line
+        finally:
+            with suppress(Exception):  # It may be gone already, with the cluster.
+                ray.kill(tally)
     for number in sorted(waiting):
         yield errands[number], {"error": "No worker handed it over: give the same command again.", "lost": True}
 

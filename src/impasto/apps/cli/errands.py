@@ -104,6 +104,7 @@ def plan_errands(
     if output is None or output in ("", STREAM) or STREAM in inputs:
         raise PictureError("A cluster paints files into a folder: give -o a folder or an address, and no stream.")
     inputs, output = [_as_path(text) for text in inputs], _as_path(output)
+    output = output.rstrip("/") if is_address(output) else output
     far = is_address(output)
     folder = None if far else output_folder(inputs, output, suffix)
     if not far and folder is None:
@@ -158,11 +159,11 @@ def _found(
             yield _absolute(one.path), None, one.inside.as_posix(), stamp_of(one.path)
         return
     store = store_at(text)
+    seen = store.pictures()
     # What was painted before, in an output folder inside the input, is no photo.
-    below = None if output is None else f"{output.partition('?')[0].rstrip('/')}/"
-    seen = [entry for entry in store.pictures() if below is None or not store.at(entry.inside).startswith(below)]
-    if not seen and below is not None and f"{text.partition('?')[0].rstrip('/')}/" == below:
-        raise PictureError(f"{text} is an input as well, and its pictures would be lost: choose another output.")
+    below = "" if output is None else f"{output.partition('?')[0].rstrip('/')}/"
+    if below.startswith(f"{text.partition('?')[0].rstrip('/')}/") and output != store.address:
+        seen = [entry for entry in seen if not store.at(entry.inside).startswith(below)]
     if not seen:
         raise PictureError(f"There is no picture at {text}: name a folder that holds some, or the picture itself.")
     for entry in seen:
@@ -170,10 +171,10 @@ def _found(
 
 
 def _refuse_clashes(errands: Sequence[Errand]) -> None:
-    sources = {(errand.source_at, errand.source) for errand in errands}
+    sources = {errand.input for errand in errands}
     taken: dict[str, Errand] = {}
     for errand in errands:
-        if (errand.target_at, errand.target) in sources:
+        if errand.output in sources:
             raise PictureError(f"{errand.output} is an input as well, and it would be lost: choose another output.")
         other = taken.setdefault(errand.target, errand)
         if other is not errand:
