@@ -76,7 +76,7 @@ def test_little_memory_gives_tiles_and_nearly_the_same_picture(monkeypatch: pyte
         return plain(*args, **options)
 
     monkeypatch.setattr(paint_module, "Objective", watched)
-    whole, small = painted(spec, photo, max_memory=10**9), painted(spec, photo, max_memory=20_000_000)
+    whole, small = painted(spec, photo, max_memory=10**9), painted(spec, photo, max_memory=16_500_000)
     assert tiles[0] is None and tiles[1] is not None and 16 <= tiles[1] < 80
     assert np.abs(whole.picture.rgb - small.picture.rgb).max() < 1e-3
     with pytest.raises(
@@ -147,7 +147,7 @@ def test_sizes_double_up_to_the_picture_and_never_fall_too_low() -> None:
     assert PaintSpec(coarsest=128).sizes(500, 20) == [500]
     assert PaintSpec(coarsest=128, factor=2**0.5).sizes(256, 256) == [128, 181, 256]
     assert PaintSpec(steps=10, last=0.5).steps_at(2, 3) == 5 and PaintSpec(steps=10, last=0.5).steps_at(1, 3) == 10
-    assert sized(Picture(np.zeros((40, 1000, 3), np.float32)), PaintSpec()).size[0] == LARGEST_UNASKED
+    assert sized(Picture(np.zeros((50, 1000, 3), np.float32)), PaintSpec()).size[0] == LARGEST_UNASKED
     assert sized(PHOTO, PaintSpec()).size == (64, 48)
 
 

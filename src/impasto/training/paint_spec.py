@@ -110,7 +110,7 @@ class PaintSpec:
         """Long sides of the pyramid of a picture, the coarsest first, the picture's own last."""
         longest, slimness = max(width, height), min(width, height) / max(width, height)
         sizes = [float(longest)]
-        while (below := sizes[0] / self.factor) >= self.coarsest and below * slimness >= SMALLEST / 2:
+        while round(below := sizes[0] / self.factor) >= self.coarsest and below * slimness >= SMALLEST / 2:
             sizes.insert(0, below)
         return [round(size) for size in sizes]
 
