@@ -49,10 +49,14 @@ class Server:
 
     def __init__(self, settings: Settings, shelf: Shelf) -> None:
         self.settings, self.shelf = settings, shelf
-        self.pool = Pool(settings.places, settings.waiting, settings.seconds)
+        self.pool = self.new_pool()
         self.painting, self.drawing = Painting(shelf, settings.pixels), Drawing(shelf)
         self._document = document(settings, shelf)
         self._api = self._calls()
+
+    def new_pool(self) -> Pool:
+        """Those who work and wait, all of them new."""
+        return Pool(self.settings.places, self.settings.waiting, self.settings.seconds)
 
     def routes(self) -> list[Route]:
         """Every address."""
@@ -315,6 +319,8 @@ def with_server(settings: Settings, shelf: Shelf | None = None) -> tuple[ASGIApp
     @asynccontextmanager
     async def life(app: Starlette) -> AsyncIterator[None]:
         models.warm()
+        if server.pool.closing:  # it was stopped before, and starts again
+            server.pool = server.new_pool()
         yield
         server.pool.close()
 
