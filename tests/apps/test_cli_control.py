@@ -268,7 +268,7 @@ def test_videos(stylize: Stylize, capsys: pytest.CaptureFixture[str]) -> None:
         "paint pictures": (["-s", "great-wave@left.png"], ()),
         "would flicker": (["--foreground", "auto"], (STYLE,)),
         "--save-style writes one code": (["--morph", "--save-style", "b.npy"], (STYLE, "great-wave")),
-        "--palette takes the colours of one style": (["--morph", "--palette", "3"], (STYLE, "great-wave")),
+        "--palette is the colours of one style": (["--morph", "--palette", "3"], (STYLE, "great-wave")),
     }
     for sentence, (options, styles) in refused.items():
         assert stylize(*plain, "no.mkv", *options, styles=styles) == 2

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -257,6 +256,8 @@ def _limited(plane: F32) -> F32:
 
 def _read_in_strips(file: Any, kind: str, name: str) -> F32:
     """A mask that would take much memory, by way of the disk, in its reduced size."""
+    import tempfile  # few need it, and it brings much
+
     from impasto.runtime.pixels.strips import decode_to_canvas
 
     canvas, _ = decode_to_canvas(file, kind, name, Path(tempfile.gettempdir()))
