@@ -18,6 +18,7 @@ _STYLE = """
 .bar i{display:block;height:100%;border-radius:2px;background:var(--accent)}
 .pair{display:grid;grid-template-columns:1fr 1fr;gap:2px}.pair img{width:100%;border-radius:0}
 .key{display:inline-block;width:.8em;height:.8em;border-radius:2px;vertical-align:-.05em}
+figure img{width:100%}
 .short li{max-width:46rem;margin:.35rem 0}
 @media (max-width:40rem){.first{grid-template-columns:1fr}}
 """
@@ -66,8 +67,8 @@ def _short(found: Explanation) -> str:
     strongest = max(found.sources, key=lambda one: one.sweep[-1].figures["change"])
     dearest = min(found.sources, key=lambda one: one.without.figures["change"])
     lines = [
-        f"By itself, {_source(strongest.key)[0].lower()} changes most: {_percent(strongest.sweep[-1])} of what the "
-        "full style changes.",
+        f"Of the parts of the style, {_source(strongest.key)[0].lower()} alone: {_percent(strongest.sweep[-1])} of "
+        "what the full style changes, more than any other part.",
     ]
     if dearest.key != strongest.key:
         lines.append(
@@ -82,15 +83,16 @@ def _short(found: Explanation) -> str:
     if found.left:
         gap = found.painted.figures["style_gap"]
         worst = max(found.left, key=lambda one: one.after)
+        nearer = f"{1 - gap:.0%} nearer to" if gap < 1 else f"no nearer ({gap:.0%} of the distance is left) to"
         lines.append(
-            f"The photo painted in full is {1 - gap:.0%} nearer to the painting's style than the photo was, by the "
-            f"features of {found.network}; most is missing at {worst.layer}, where half of what adds to the loss lies "
+            f"The photo painted in full is {nearer} the painting's style than the photo was, by the features of "
+            f"{found.network}; most is missing at {worst.layer}, where half of what adds to the loss lies "
             f"in {worst.half_lies_in:.0%} of the picture."
         )
     if found.strokes is not None:
         lines.append(
             f"Half of all places in the painted photo find their likes in {found.strokes.half_lies_in:.0%} of the "
-            f"painting, and {1 - found.strokes.used:.0%} of the painting is like nothing in it."
+            f"painting, and {1 - found.strokes.used:.0%} of the painting is not the most like to any."
         )
     return '<ul class="short">' + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
 
@@ -108,7 +110,7 @@ def _layers(found: Explanation) -> str:
     )
     change = (
         "The bar is the change: how far the picture is from the photo painted in its own manner, the full style being "
-        "100 %. The shares need not add up to 100 %, because the parts act on one another. No pixels of the photo are "
+        "100%. The shares need not add up to 100%, because the parts act on one another. No pixels of the photo are "
         "mixed in, as stylize --strength does besides."
     )
     rows = [_row(found, source) for source in found.sources]
@@ -157,8 +159,8 @@ def _left(found: Explanation) -> str:
     )
     key = (
         '<p><span class="key" style="background:#ed5c12"></span> adds to the loss: something the painting has is '
-        'missing here, or there is too much of it. <span class="key" style="background:#1f6bed"></span> makes up for '
-        "other places.</p>"
+        'missing here, or there is too much of it.<br><span class="key" style="background:#1f6bed"></span> makes up '
+        "for other places.</p>"
     )
     cells = []
     for layer, picture, scale in heat_maps(found.painted.picture, found.left):
@@ -179,8 +181,8 @@ def _strokes(found: Explanation, painting: Picture, strokes: Strokes) -> str:
     painted = found.painted.picture
     how = (
         "For each small patch of the painted photo, the most similar patch of the painting: normalised "
-        f"cross-correlation of 3×3 features of {strokes.layer}, each channel's mean taken off. The painter copies "
-        "nothing: it knows the painting by its code only, so this is resemblance, not origin. The mean similarity is "
+        f"cross-correlation of 3×3 features of {strokes.layer}. The painter copies nothing: it knows the painting by "
+        "its code only, so this is resemblance, not origin. The mean similarity is "
         f"{strokes.similarity:.2f}; that of the photo before it was painted, {strokes.similarity_before:.2f}."
     )
     cells = [

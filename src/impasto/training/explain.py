@@ -256,14 +256,13 @@ class _Eyes:
         """Which places of the painting the painted photo resembles."""
         found = resemblance(self._see(painted)[MATCH_LAYER], self._matched)
         before = resemblance(self._photo[MATCH_LAYER], self._matched)
-        uses = found.uses()
-        inside = uses[1:-1, 1:-1]  # no patch has its middle on the border
+        uses = found.uses_of_cells()
         return Strokes(
             MATCH_LAYER,
             found,
             tuple(apart(found, _PAIRS)),
             float(found.similarity.mean()),
             float(before.similarity.mean()),
-            float((inside > 0).mean()),
-            half_lies_in(inside),
+            float((uses > 0).mean()),
+            half_lies_in(uses),
         )

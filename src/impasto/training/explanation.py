@@ -83,8 +83,8 @@ class Strokes:
         found: the most similar place for each patch of the painted photo.
         pairs: indices into ``found`` of a few of the most similar pairs, apart from each other.
         similarity, similarity_before: mean over patches, of the painted photo and of the photo as it was.
-        used: share of the painting's places that are the most similar one to any patch.
-        half_lies_in: the least share of the painting that half of the patches find their likes in.
+        used: share of the painting's cells of 16x16 pixels that hold the most similar place to any patch.
+        half_lies_in: the least share of those cells that half of the patches find their likes in.
     """
 
     layer: str

@@ -20,6 +20,9 @@ F32 = NDArray[np.float32]
 SIDE = 3
 """Positions on a side of the patches that are compared (Li and Wand 2016, section 3)."""
 
+CELL = 4
+"""Positions on a side of the cells of a painting whose use is told."""
+
 _ROWS = 4096
 """Patches of a painting that are looked at together: what bounds the memory."""
 
@@ -52,13 +55,15 @@ class Resemblance:
     Attributes:
         ours: int [K,2]: row and column of the middle of each patch of the picture.
         theirs: int [K,2]: of the patch of the painting that is most like it.
-        similarity: float32 [K]: normalised cross-correlation of the two, -1 to 1.
+        similarity: float32 [K]: normalised cross-correlation of the two, 0 to 1.
+        texture: float32 [K]: how much the features differ within each patch of the picture; near 0 on flat ground.
         ours_shape, theirs_shape: height and width of the two feature maps.
     """
 
     ours: NDArray[np.int64]
     theirs: NDArray[np.int64]
     similarity: F32
+    texture: F32
     ours_shape: tuple[int, int]
     theirs_shape: tuple[int, int]
 
@@ -68,28 +73,38 @@ class Resemblance:
         np.add.at(counts, (self.theirs[:, 0], self.theirs[:, 1]), 1)
         return counts
 
+    def uses_of_cells(self) -> F32:
+        """The same of cells of 4x4 positions, float32 [h/4,w/4]: there are about as many patches as cells."""
+        counts = self.uses()
+        high, wide = (-(-side // CELL) for side in counts.shape)
+        whole = np.zeros((high * CELL, wide * CELL), np.float32)
+        whole[: counts.shape[0], : counts.shape[1]] = counts
+        return whole.reshape(high, CELL, wide, CELL).sum((1, 3), dtype=np.float32)
+
 
 @torch.no_grad()
 def resemblance(features: Tensor, painting: Tensor, *, step: int = 2) -> Resemblance:
     """The patch of a painting that is most like each patch of a picture, by their features.
 
-    Normalised cross-correlation of patches of 3x3 positions as Li and Wand 2016 match them (equation 3), with one
-    departure: each channel's mean over its own picture is taken off first. Activations are never below 0, so without
-    that all patches are much alike and a few of them are nearest to everything.
+    Normalised cross-correlation of patches of 3x3 positions, as Li and Wand 2016 match them (equation 3): the cosine of
+    the angle between their features, as these are. Taking each channel's mean off, or dividing its deviation out, was
+    tried: then flat ground of any colour is most like flat ground of any other.
 
     Args:
         features: of the picture, [1,C,H,W], H and W at least 3.
         painting: of the painting, [1,C,h,w], h and w at least 3; every position of it is looked at.
         step: positions from one patch of the picture to the next.
     """
-    ours, shape = _patches(features, step)
+    patches = F.unfold(features.float(), SIDE, stride=step)[0].T  # [K,9C]
+    ours = F.normalize(patches, dim=1)
+    texture = patches.reshape(len(ours), -1, SIDE * SIDE).std(2).norm(dim=1)
+    per_row = (int(features.shape[3]) - SIDE) // step + 1
     best = torch.full((len(ours),), -2.0)
     found = torch.zeros(len(ours), dtype=torch.long)
     height, width = painting.shape[2:]
-    centred = painting.float() - painting.float().mean((2, 3), keepdim=True)
     rows = max(1, _ROWS // max(1, width - SIDE + 1))
     for top in range(0, height - SIDE + 1, rows):
-        part = F.unfold(centred[:, :, top : top + rows + SIDE - 1], SIDE)[0]  # [9C,P]
+        part = F.unfold(painting[:, :, top : top + rows + SIDE - 1].float(), SIDE)[0]  # [9C,P]
         score, at = (ours @ F.normalize(part, dim=0)).max(1)
         better = score > best
         best = torch.where(better, score, best)
@@ -98,30 +113,25 @@ def resemblance(features: Tensor, painting: Tensor, *, step: int = 2) -> Resembl
     across = width - SIDE + 1
     places = torch.arange(len(ours))
     return Resemblance(
-        torch.stack((places // shape[1] * step + reach, places % shape[1] * step + reach), 1).numpy(),
+        torch.stack((places // per_row * step + reach, places % per_row * step + reach), 1).numpy(),
         torch.stack((found // across + reach, found % across + reach), 1).numpy(),
         best.numpy(),
+        texture.numpy(),
         (int(features.shape[2]), int(features.shape[3])),
         (int(height), int(width)),
     )
 
 
-def _patches(features: Tensor, step: int) -> tuple[Tensor, tuple[int, int]]:
-    """Patches [K,9C] of unit length, each channel's mean taken off, and how many there are down and across."""
-    x = features.float()
-    found = F.unfold(x - x.mean((2, 3), keepdim=True), SIDE, stride=step)[0].T
-    down, across = ((int(side) - SIDE) // step + 1 for side in x.shape[2:])
-    return F.normalize(found, dim=1), (down, across)
-
-
 def apart(found: Resemblance, count: int) -> list[int]:
     """The ``count`` most similar pairs (fewer where there are fewer), no two of them near each other in either picture.
 
+    Only of the half of the patches with the most texture: flat ground is very like flat ground, and shows nothing.
     Near: closer than an eighth of the picture's longer side, in both directions.
     """
     chosen: list[int] = []
     least = [max(shape) / 8 for shape in (found.ours_shape, found.theirs_shape)]
-    for k in np.argsort(-found.similarity, kind="stable"):
+    rough = found.texture >= np.median(found.texture)
+    for k in np.argsort(np.where(rough, -found.similarity, np.inf), kind="stable")[: int(rough.sum())]:
         places = [(found.ours, least[0]), (found.theirs, least[1])]
         if all(np.abs(at[k] - at[j]).max() >= distance for j in chosen for at, distance in places):
             chosen.append(int(k))

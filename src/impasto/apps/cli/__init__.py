@@ -53,6 +53,7 @@ VERBS: dict[str, Verb] = {
     "cluster": Verb("impasto.apps.cli.cluster", "app", "Train over several machines of a Ray cluster."),
     "measure": Verb("impasto.apps.cli.measure", "app", "Measure what was painted or drawn."),
     "compare": Verb("impasto.apps.cli.compare", "compare", "Lay the same pictures of several folders side by side."),
+    "explain": Verb("impasto.apps.cli.explain", "app", "Explain on a page what a style did to a photo."),
     "export": Verb("impasto.apps.cli.train", "export", "Write a trained model as a model file."),
     "serve": Verb("impasto.apps.cli.serve", "serve", "Open a page to play on, and an HTTP API."),
     "web": Verb("impasto.apps.cli.web_build", "app", "The page as static files that paint in the browser itself."),
