@@ -20,7 +20,6 @@ from impasto.apps.cli import errands as errands_module
 from impasto.apps.cli import run
 from impasto.apps.cli.cluster import Throughput, _Apart
 from impasto.apps.cli.errands import FarReport, plan_errands
-from impasto.apps.cli.one import Settings
 from impasto.apps.cli.report import State, digest_of
 from impasto.apps.cluster_worker import ATTEMPTS, Errand, Painter, Tally, check, store_at
 from impasto.errors import PictureError
@@ -121,11 +120,11 @@ def test_the_report_at_an_address(place: str, monkeypatch: pytest.MonkeyPatch) -
     assert not Path("out").exists(), "held back"
     report.flush()
     report.flush()
-    monkeypatch.setattr(errands_module, "_LINES", 2)
+    monkeypatch.setattr(errands_module, "_BYTES", 1)
     report.end_name(first.name, {"sha256": "5", "width": 24})
     report.end_name(second.name, {"error": "no"})
     parts = sorted(Path("out/impasto-report").iterdir())
-    assert len(parts) == 2, "one for each time that it was written"
+    assert len(parts) == 3, "one for each time that it was written"
     assert json.loads(parts[0].read_text().splitlines()[0])["of"] == settings
 
     again = plan_errands([f"{place}/in"], f"{place}/out").report(settings)
@@ -202,6 +201,18 @@ def test_a_worker_paints_what_is_ordered(place: str, fake_ray: _Ray, style_bundl
     assert not left.exists(), "what a lost one left is swept"
 
 
+@pytest.mark.parametrize("far", [False, True])
+def test_what_somebody_put_there_meanwhile_is_kept(place: str, fake_ray: _Ray, style_bundle: Path, far: bool) -> None:
+    errand = plan_errands(["in/a.png"], f"{place}/out" if far else "out").errands[0]
+    Path("out").mkdir()
+    Path("out/a.png").write_bytes(b"precious")
+    painter = painter_of(fake_ray, style_bundle.read_bytes())
+    assert "exists already" in told(painter, errand)[0]["error"]
+    assert Path("out/a.png").read_bytes() == b"precious"
+    assert "error" not in told(painter, replace(errand, overwrite=True), first=1)[0]
+    assert Path("out/a.png").read_bytes() != b"precious"
+
+
 def test_a_broken_picture_costs_itself(place: str, fake_ray: _Ray, style_bundle: Path) -> None:
     Path("in/a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"no picture" * 9)
     bad, good = told(painter_of(fake_ray, style_bundle.read_bytes()), *plan_errands([f"{place}/in"], "out").errands)
@@ -218,6 +229,9 @@ def test_work_that_was_lost(place: str, fake_ray: _Ray, style_bundle: Path) -> N
     assert told(painter, first) == done and not Path("out/a.png").exists(), "it is not painted twice"
     tally.forget(0)
     assert "error" not in told(painter, first)[0] and Path("out/a.png").exists()
+    tally.forget(0)
+    tally.begin(0)  # by a worker that was lost when it had put the picture there
+    assert "error" not in told(painter, first)[0]
     for _ in range(ATTEMPTS):
         assert isinstance(tally.begin(1), int)  # by workers that were lost at it
     (line,) = told(painter, second, first=1)
@@ -254,8 +268,3 @@ def test_stdout_is_the_commands_own() -> None:
     other.join()
     print("line", file=apart, flush=True)
     assert (data.getvalue(), talk.getvalue()) == ("line\n", "a worker was lost\n") and not apart.isatty()
-
-
-def test_settings_are_complete() -> None:
-    """Those of the tests are those of the command; else the tests above would test something else."""
-    assert set(SETTINGS) <= set(Settings.__dataclass_fields__)

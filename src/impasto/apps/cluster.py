@@ -14,6 +14,8 @@ import logging
 import os
 import secrets
 import shutil
+import signal
+import threading
 import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -62,6 +64,7 @@ def connected(address: str, *, tell_workers: bool = False) -> Iterator[int]:
     mine = not ray.is_initialized()
     if mine:
         here: dict[str, Any] = {"num_cpus": usable_cores(), "include_dashboard": False} if address == LOCAL else {}
+        at_term = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=tell_workers, **here)
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
@@ -70,6 +73,8 @@ def connected(address: str, *, tell_workers: bool = False) -> Iterator[int]:
                 f"There is no Ray cluster at {address} ({reason}): start one with 'ray start --head', or use "
                 f"--cluster {LOCAL}."
             ) from error
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, at_term)  # Ray has put its own in place.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
@@ -112,7 +117,7 @@ def paint(
     """Paint pictures on the cluster that ``connected`` has reached, in no certain order.
 
     Args:
-        errands: what to paint; whatever is at their targets is replaced.
+        errands: what to paint.
         model: the model file.
         kit: ``load``: options of StyleModel.load but for the model, ``threads`` a number; ``code``: as
             ``control.as_json`` gives it; ``settings``: of ``Settings``; ``folder``: what paths in them are relative

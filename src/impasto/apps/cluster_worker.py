@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import platform
 import tempfile
 import time
 import traceback
@@ -29,7 +30,7 @@ from impasto.apps.cli.plan import Job
 from impasto.apps.cli.report import State, digest_of, is_whole, judge, sweep
 from impasto.apps.cli.terminal import explain
 from impasto.apps.store import Store
-from impasto.errors import EngineError, ImpastoError, PictureError, TrainingError
+from impasto.errors import EngineError, ImpastoError, PictureError, PictureExists, TrainingError
 from impasto.runtime.engine import usable_cores
 from impasto.runtime.memory import default_limit
 from impasto.runtime.style import StyleModel
@@ -48,6 +49,7 @@ class Errand:
         name: the output, below the output folder.
         stamp: ``bytes`` and ``mtime_ns`` of the photo.
         begun: it was begun before, so something half-written may be left of it.
+        overwrite: what is at the target may be replaced.
     """
 
     source: str
@@ -57,6 +59,7 @@ class Errand:
     name: str
     stamp: Mapping[str, int | None]
     begun: bool = False
+    overwrite: bool = False
 
     @property
     def input(self) -> str:
@@ -154,7 +157,8 @@ class Painter:
                     f"The worker that painted it was lost {ATTEMPTS} times, perhaps for want of memory: paint it by "
                     "itself, with --max-memory."
                 )
-            line = self._paint_one(replace(errand, begun=errand.begun or before > 0))
+            # What is there after it was begun is what a lost worker made.
+            line = self._paint_one(replace(errand, begun=True, overwrite=True) if before else errand)
         # As in a folder: one picture must not cost the others.
         except Exception as error:
             line = {"error": explain(error), "trace": traceback.format_exc() if self._debug else ""}
@@ -177,9 +181,12 @@ class Painter:
                 target.parent.mkdir()
             elif errand.begun:
                 sweep(Job(source, target))
+            if errand.target_at is not None and not errand.overwrite and store_at(errand.target_at).has(errand.target):
+                raise PictureExists(f"{errand.output} exists already: choose another output or add --overwrite.")
             try:
-                # What is there was the command's own, or nothing was, when it planned and said that this is begun.
-                line = paint_job(self._painter, self._code, Job(source, target), self._settings, overwrite=True)
+                line = paint_job(
+                    self._painter, self._code, Job(source, target), self._settings, overwrite=errand.overwrite
+                )
             except ImpastoError as error:
                 raise PictureError(str(error).replace(str(source), errand.input)) from error
             line["sha256"] = digest_of(target)
@@ -236,7 +243,7 @@ def train_one_of(order: Mapping[str, Any]) -> str:
         os.chdir(order["folder"])
     except OSError as error:
         raise TrainingError(
-            f"{order['folder']} is not there on {os.uname().nodename} ({error.strerror or error}): start the training "
+            f"{order['folder']} is not there on {platform.node()} ({error.strerror or error}): start the training "
             "in a folder that all machines of the cluster share."
         ) from error
     arguments = ["train", *order["arguments"]]

@@ -110,6 +110,10 @@ class Store:
         with _reaching(self.at(inside)), self._files.open_input_stream(self._place(inside)) as source:
             return bytes(source.read())
 
+    def has(self, inside: str) -> bool:
+        """Whether there is such a file; PictureError where nobody can tell."""
+        return self._size(self._place(inside)) is not None
+
     def digest(self, inside: str) -> str:
         """The sha256 of a file; empty where it cannot be read."""
         digest = hashlib.sha256()

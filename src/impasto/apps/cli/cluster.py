@@ -124,7 +124,7 @@ def _settle(plan: Scatter, report: Ledger | None, overwrite: bool) -> tuple[list
     if report is None:
         if not overwrite:
             refuse_there([errand.output for errand in there])
-        return list(plan.errands), []
+        return [replace(errand, overwrite=overwrite) for errand in plan.errands], []
     states: dict[str, State] = {}
     claimed = []
     for errand in plan.errands:
@@ -144,14 +144,12 @@ def _settle(plan: Scatter, report: Ledger | None, overwrite: bool) -> tuple[list
             raise PictureExists(
                 f"{changed.output} was changed after it had been painted: move it away, or add --resume --overwrite."
             )
-    return (
-        [
-            replace(errand, begun=states[errand.name] is State.STALE)
-            for errand in plan.errands
-            if states[errand.name] is not State.FINISHED
-        ],
-        [errand for errand in plan.errands if states[errand.name] is State.FINISHED],
-    )
+    orders = []
+    for errand in plan.errands:
+        stale = states[errand.name] is State.STALE
+        if states[errand.name] is not State.FINISHED:
+            orders.append(replace(errand, begun=stale, overwrite=overwrite or stale))
+    return orders, [errand for errand in plan.errands if states[errand.name] is State.FINISHED]
 
 
 def _noted(
@@ -282,5 +280,7 @@ def train(
     need("torch", "safetensors")
     with connected(cluster, tell_workers=True) as all_cpus, _own_stdout():
         share = cpus or max(1, all_cpus // workers)
+        if share * workers > all_cpus:
+            say(f"The cluster has {all_cpus} CPUs now, and {share * workers} are asked for: this waits for more.")
         for line in train_together(context.args, workers=workers, cpus=share, gpus=gpus).splitlines():
             put(line)

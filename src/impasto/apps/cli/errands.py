@@ -21,7 +21,7 @@ from impasto.errors import PictureError
 PARTS = "impasto-report"
 """At an address nothing can be appended to, so the report is a folder of files, each with the lines of some time."""
 
-_LINES, _SECONDS = 1000, 30.0  # a part is written when it has so many lines, or the first is so old
+_BYTES, _SECONDS = 1 << 23, 30.0  # a part is written when it is so large, or its first line so old
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class FarReport(Ledger):
     def __init__(self, store: Store, parts: Sequence[str], settings: Mapping[str, Any]) -> None:
         self._store, self._parts = store, parts
         self._waiting: list[bytes] = []
-        self._since = 0.0
+        self._size, self._since = 0, 0.0
         super().__init__(settings)
 
     def flush(self) -> None:
@@ -75,6 +75,7 @@ class FarReport(Ledger):
             path.write_bytes(b"".join(self._waiting))
             self._store.put(path, name)
         self._waiting.clear()
+        self._size = 0
 
     def _read(self) -> bytes:
         return b"".join(self._store.read(name) for name in self._parts)
@@ -83,7 +84,8 @@ class FarReport(Ledger):
         if not self._waiting:
             self._since = time.monotonic()
         self._waiting.append(text)
-        if len(self._waiting) >= _LINES or time.monotonic() - self._since > _SECONDS:
+        self._size += len(text)
+        if self._size >= _BYTES or time.monotonic() - self._since > _SECONDS:
             self.flush()
 
 
