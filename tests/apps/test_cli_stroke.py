@@ -137,3 +137,9 @@ def test_a_video_with_strokes_or_detail_that_cannot_be(stylize: Stylize, style_b
     with pytest.raises(ImpastoError, match="The detail 2"):
         stylize_clip("clip.mp4", "out.mp4", StyleModel.load(style_bundle), ["great-wave"], detail=2)
     assert not Path("out.mp4").exists() and not Path(".out.mp4.parts").exists()
+
+
+def test_painted_again_by_its_recipe(stylize: Stylize, style_bundle: Path) -> None:
+    assert stylize("photo.png", "-o", "out.png", "--stroke", "auto", "--detail", "0.5") == 0
+    assert run(["again", "out.png", "photo.png", "-o", "same.png", "--model", str(style_bundle)]) == 0
+    np.testing.assert_array_equal(Picture.open("same.png").rgb, Picture.open("out.png").rgb)

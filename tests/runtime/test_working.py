@@ -83,15 +83,15 @@ def test_transparency_and_metadata_are_kept(model: StyleModel, large: Picture, s
     assert painted.rgb.dtype == np.float32 and painted.rgb.min() >= 0 and painted.rgb.max() <= 1
 
 
-def test_what_lies_under_transparency_does_not_bleed(model: StyleModel) -> None:
-    rgb = np.full((80, 120, 3), 0.6, np.float32)
-    alpha = np.ones((80, 120), np.float32)
-    rgb[:, 70:], alpha[:, 70:] = 0.0, 0.0
+@pytest.mark.parametrize(("stroke", "most"), [("3px", 0.01), ("5px", 0.01), ("12px", 0.1)])
+def test_what_lies_under_transparency_does_not_bleed(model: StyleModel, stroke: str, most: float) -> None:
+    rgb, alpha = drawn_photo(120, 80), np.ones((80, 120), np.float32)
+    alpha[:, 70:] = 0.0
     seen = {}
     for name, hidden in (("black", 0.0), ("white", 1.0)):
         rgb[:, 70:] = hidden
-        seen[name] = model.paint(Picture(rgb.copy(), alpha), STYLE, stroke="3px").rgb[:, :66]
-    np.testing.assert_allclose(seen["black"], seen["white"], atol=0.02)
+        seen[name] = model.paint(Picture(rgb.copy(), alpha), STYLE, stroke=stroke).rgb[:, :70]
+    np.testing.assert_allclose(seen["black"], seen["white"], atol=most)
 
 
 @pytest.mark.parametrize(
