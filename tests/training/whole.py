@@ -30,6 +30,8 @@ def make_whole_bundle(folder: Path) -> Path:
     manifest = replace(without.manifest, graphs={**without.manifest.graphs, "encoder": spec}, members={})
     path = folder / "whole.impasto"
     write_bundle(
-        path, manifest, {name: without.read(name) for name in without.members} | {"encoder.onnx": encoder_graph()}
+        path,
+        manifest,
+        {name: without.read(name) for name in without.manifest.members} | {"encoder.onnx": encoder_graph()},
     )
     return path

@@ -6,6 +6,7 @@ temporary file beside the target, is flushed to the disk and then moved into pla
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ READABLE_SUFFIXES = frozenset({*SUFFIXES, ".jpe", ".jfif", ".gif", ".bmp", ".dib
 READABLE = "JPEG, PNG, WebP, AVIF, TIFF, GIF and BMP"
 
 _HEAD = 64  # bytes that tell every format below apart
+_LONG_NAME = 40  # letters
 _NEAR = 5000  # a folder may hold a million files: look for a near name among this many at most
 
 # Formats that people meet and that are not read, so that the refusal can say what the file is.
@@ -276,11 +278,23 @@ def writing(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterato
         raise PictureError(f"{target} cannot be written ({error.strerror or error}): choose another place.") from error
 
 
+def temporary_prefix(name: str) -> str:
+    """What the names of temporary files for ``name`` begin with, twelve digits and ``.tmp`` following.
+
+    Short, because names have a greatest length, and unlike that of any other name in the folder, so that whoever
+    deletes what is left of one file leaves alone those that are being written.
+    """
+    if len(name) <= _LONG_NAME:
+        return f".{name}."
+    digits = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f".{name[: _LONG_NAME - 9]}-{digits}."
+
+
 @contextmanager
 def _temporary_beside(target: Path) -> Iterator[Path]:
     """A new empty hidden file in the target's folder; gone afterwards whatever happens, even Ctrl-C."""
     # Not tempfile.mkstemp: that makes files only their owner may read, and a picture should follow the umask.
-    temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(6)}.tmp")
+    temporary = target.with_name(f"{temporary_prefix(target.name)}{secrets.token_hex(6)}.tmp")
     try:
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary

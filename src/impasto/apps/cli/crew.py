@@ -120,13 +120,16 @@ class Crew:
         worker: subprocess.Popen[str] | None = None
         try:
             while True:
-                worker = worker or self._launch()
                 with self._lock:
                     job, overwrite = (None, False) if self._stopping else next(waiting, (None, False))
-                    if job is not None:
-                        self._running[worker] = job
                 if job is None:
                     return
+                # After the job is taken: for none at all, no worker need be started.
+                worker = worker or self._launch()
+                with self._lock:
+                    if self._stopping:
+                        return
+                    self._running[worker] = job
                 begin(job)
                 order = {"source": str(job.source), "target": str(job.target), "overwrite": overwrite}
                 answer = _exchange(worker, order)
@@ -167,7 +170,12 @@ class Crew:
 
     def _lost(self, worker: subprocess.Popen[str], job: Job) -> dict[str, Any]:
         """What is said of the picture whose worker ended, which is rid of here."""
-        how = worker.wait()
+        try:
+            how = worker.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            # It answers no more, or not in JSON, and lives: nobody else will end it.
+            worker.kill()
+            how = worker.wait()
         with self._lock:
             self._running.pop(worker, None)
         _close(worker)

@@ -12,6 +12,7 @@ Outputs are relative to the folder, inputs absolute. The last line about an outp
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -25,6 +26,7 @@ from typing import Any
 
 from impasto.apps.cli.plan import Job
 from impasto.errors import PictureError
+from impasto.runtime.files import temporary_prefix
 from impasto.runtime.picture import Picture
 
 NAME = "impasto-report.jsonl"
@@ -59,7 +61,7 @@ class Ledger:
         self._torn = bool(data) and not data.endswith(b"\n")
         for line in data.splitlines():
             fields: Any = None
-            with suppress(ValueError):  # the disk was full, or the machine lost power
+            with suppress(ValueError, RecursionError):  # the disk was full, or the machine lost power
                 fields = json.loads(line)
             if isinstance(fields, dict):
                 name = fields.get("begun", fields.get("output"))
@@ -164,11 +166,16 @@ class Report(Ledger):
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             # One write to a file open for appending: lines of two commands do not mix.
-            place = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            # O_BINARY is Windows': it counts bytes as they are.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+            place = os.open(self.path, flags, 0o666)
             try:
-                os.write(place, text)
+                written = os.write(place, text)
             finally:
                 os.close(place)
+            if written < len(text):  # a disk that has room for some of it raises nothing
+                self._torn = True
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise PictureError(
                 f"{self.path} cannot be written ({error.strerror or error}): choose another folder."
@@ -218,7 +225,7 @@ def sweep(job: Job) -> None:
     """Delete what a killed process left half-written beside the target (see ``impasto.runtime.files.writing``)."""
     if job.target is None or not job.target.parent.is_dir():
         return
-    left = re.compile(re.escape(f".{job.target.name[:40]}.") + r"[0-9a-f]{12}\.tmp")
+    left = re.compile(re.escape(temporary_prefix(job.target.name)) + r"[0-9a-f]{12}\.tmp")
     with suppress(OSError):
         for path in job.target.parent.iterdir():
             if left.fullmatch(path.name):
