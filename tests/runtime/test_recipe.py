@@ -141,6 +141,18 @@ def test_its_code_is_the_blend(style_bundle: Path) -> None:
             recipe(styles=(Ingredient(style=name),)).code(model)
 
 
+def test_what_is_painted_over_tells_of_no_other_painting(style_bundle: Path, tmp_path: Path) -> None:
+    once = Picture.open(carrying(photo(xmp=XMP), recipe().to_text()).to_bytes(".png"))
+    model = StyleModel.load(style_bundle, threads=1)
+    over = model.paint(once, CODE)
+    assert recipe_text(over.to_bytes(".png"))[0] is None and Picture.open(over.to_bytes(".png")).info.xmp == XMP
+    once.save(tmp_path / "once.png")
+    paint_file(model, tmp_path / "once.png", tmp_path / "over.png", CODE)
+    assert recipe_text(tmp_path / "over.png")[0] is None
+    bare = photo(xmp=XMP)
+    assert model.paint(bare, CODE).info == bare.info
+
+
 def test_painted_in_strips(style_bundle: Path, tmp_path: Path) -> None:
     carrying(photo(xmp=XMP), recipe(model="older").to_text()).save(tmp_path / "in.png")
     model = StyleModel.load(style_bundle, threads=1)

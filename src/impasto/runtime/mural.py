@@ -24,7 +24,7 @@ from impasto.runtime.fitting import header
 from impasto.runtime.memory import default_limit, resident, said_size
 from impasto.runtime.picture import DEFAULT_MAX_PIXELS, resized_size
 from impasto.runtime.pixels.encode import check_encodable, flattened, losses, quantized, to_levels
-from impasto.runtime.pixels.metadata import PictureInfo
+from impasto.runtime.pixels.metadata import PictureInfo, untold
 from impasto.runtime.pixels.strip_files import STRIPPED, Samples, grey_of, is_grey, write_strips
 from impasto.runtime.pixels.strips import decode_to_canvas
 from impasto.runtime.regions import Region
@@ -92,7 +92,7 @@ def paint_file(
         max_memory: bytes that this process should stay within, all told; None: what it holds and half of what is free.
         max_pixels: refuse photos of more pixels; None for no limit.
         overwrite, strip, quality: see `Picture.save`.
-        recipe: see `PictureInfo.recipe`.
+        recipe: to write into the picture (see ``impasto.runtime.recipe``), or None for none.
         progress: told of each window painted.
 
     Raises:
@@ -132,7 +132,7 @@ def paint_file(
                 raise PictureError(f"{folder} cannot be made ({error.strerror or error}): write elsewhere.") from error
             progress(Progress(0, None, "windows", f"reading {name}"))
             photo, info = decode_to_canvas(file, source_kind, name, folder)
-            info = info if recipe is None else replace(info, recipe=recipe)
+            info = untold(info) if recipe is None else replace(info, recipe=recipe)
             open_files.enter_context(photo)
         if size is not None and size != max(photo.width, photo.height):
             read, photo = photo, open_files.enter_context(_resized(photo, size, folder))

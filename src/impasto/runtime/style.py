@@ -30,6 +30,7 @@ from impasto.runtime.painting import GRAIN_CELL as GRAIN_CELL
 from impasto.runtime.painting import Finish, beside, paint_parts, parts_limit
 from impasto.runtime.picture import Picture
 from impasto.runtime.pixels.color import color_mode
+from impasto.runtime.pixels.metadata import untold
 from impasto.runtime.planes import to_pixels, to_planes
 from impasto.runtime.precision import Precision, painter_role
 from impasto.runtime.regions import Region, controlled
@@ -221,7 +222,7 @@ class StyleModel:
         max_memory: int | None = None,
         progress: OnProgress = silent,
     ) -> Picture:
-        """Paint a picture, at exactly its own size; its transparency and metadata pass through.
+        """Paint a picture, at exactly its own size; its transparency and metadata pass through, but no recipe.
 
         Args:
             picture: the photo.
@@ -246,6 +247,7 @@ class StyleModel:
             ImpastoError: the strength is out of range, the code is not one of this model, or the memory does not do.
             EngineError: the graph fails.
         """
+        picture = replace(picture, info=untold(picture.info))
         if controlled(code, keep_colors, mask, palette):
             from impasto.runtime.control import Controls, paint_layers
 

@@ -64,7 +64,7 @@ def masked(settings: Settings, done: str, mask: str | None, protect: str | None)
         PictureError: a mask cannot be read, or what is told of it is damaged.
         ImpastoError: one is missing.
     """
-    told: dict[str, Any] = dict(settings.mask or {"foreground": None, "feather": FEATHER})
+    told: dict[str, Any] = dict(settings.mask or {})
     kinds: dict[str, Any] = {
         "paint": dict,
         "protect": dict,
@@ -73,8 +73,6 @@ def masked(settings: Settings, done: str, mask: str | None, protect: str | None)
         "feather": (str, int, float),
     }
     if not all(name in kinds and (value is None or isinstance(value, kinds[name])) for name, value in told.items()):
-        raise _damaged(done, "mask")
-    if told.get("feather") is None:
         raise _damaged(done, "mask")
     if told.get("styles") is not None:
         raise ImpastoError(
@@ -95,7 +93,7 @@ def masked(settings: Settings, done: str, mask: str | None, protect: str | None)
     told = {
         **{name: given.get(name) for name in files},
         "foreground": told.get("foreground"),
-        "feather": told["feather"],
+        "feather": FEATHER if told.get("feather") is None else told["feather"],
     }
     Mask(foreground=told["foreground"], feather=told["feather"])  # refuses what cannot be, before anything is painted
     places = {name: os.path.abspath(file) for name, file in files.items() if file is not None}  # noqa: PTH100

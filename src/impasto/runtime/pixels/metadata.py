@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from impasto.runtime.pixels.packet import with_recipe, without_recipe
+from impasto.runtime.pixels.packet import holds_recipe, with_recipe, without_recipe
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -147,6 +147,11 @@ def xmp_for(info: PictureInfo, *, strip: bool) -> bytes | None:
     if info.recipe is None:
         return kept
     return with_recipe(kept, info.recipe) if info.recipe else without_recipe(kept)
+
+
+def untold(info: PictureInfo) -> PictureInfo:
+    """``info`` for other pixels than those that its packet may hold a recipe of."""
+    return replace(info, recipe="") if info.recipe is None and holds_recipe(info.xmp) else info
 
 
 def clean_dpi(dpi: object) -> tuple[float, float] | None:

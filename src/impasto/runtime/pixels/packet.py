@@ -64,6 +64,11 @@ def without_recipe(xmp: bytes | None) -> bytes | None:
     return None if kept == _EMPTY else kept
 
 
+def holds_recipe(xmp: bytes | None) -> bool:
+    """Whether a packet holds a recipe, be it damaged."""
+    return xmp is not None and _HELD.search(xmp) is not None
+
+
 def recipe_in(xmp: bytes | None, comment: bytes | None = None) -> str | None:
     """The text of the recipe in a packet, or in the comment of a JPEG; None where there is none.
 
