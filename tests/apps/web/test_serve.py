@@ -61,10 +61,10 @@ class Served:
         answer = read(connection)
         return answer.status, answer.body  # type: ignore[attr-defined]
 
-    def begin(self) -> HTTPConnection:
-        """A connection on which a photo was sent, and whose answer nobody has read yet."""
-        connection = self.connect()
-        connection.request("POST", "/v1/stylize?style=starry-night", sample("PNG"), {"Content-Type": "image/png"})
+    def begin(self, more: int = 0) -> HTTPConnection:
+        """A connection on which a photo was sent, and ``more`` bytes, and whose answer nobody has read yet."""
+        connection, body = self.connect(), sample("PNG") + bytes(more)
+        connection.request("POST", "/v1/stylize?style=starry-night", body, {"Content-Type": "image/png"})
         return connection
 
     def until(self, **counts: int) -> None:
@@ -113,7 +113,9 @@ def read(connection: HTTPConnection) -> HTTPResponse:
 
 
 def test_it_paints_and_stops_when_it_is_told(models: list[str]) -> None:
-    with serving(models) as served:
+    with serving(models, "--max-body", "1MB") as served:
+        large = read(served.begin(more=4_000_000))
+        assert large.status == 413 and large.headers["connection"] == "close"
         answer = read(served.begin())
         assert (answer.status, answer.headers["content-type"]) == (200, "image/png")
         assert "server" not in answer.headers
@@ -132,7 +134,7 @@ def test_one_that_leaves_makes_room_and_the_rest_is_finished(models: list[str], 
         served.until(working=1)
         stayer = served.begin()
         served.until(working=1, waiting=1)
-        refused = read(served.begin())
+        refused = read(served.begin(more=2_000_000))  # told so, though nobody reads all that it sends
         assert refused.status == 429 and int(refused.headers["Retry-After"]) >= 1
         leaver.close()
         served.until(working=1, waiting=0)  # the one that waited has its turn
@@ -193,6 +195,13 @@ def test_what_cannot_be_is_said_in_one_sentence(
     assert run(["serve", *port, *given, *options]) == 2
     out, err = capsys.readouterr()
     assert out == "" and words in err and err.count("\n") == 1
+
+
+def test_a_missing_extra_is_named() -> None:
+    code = "import sys; sys.modules['starlette'] = None; from impasto.apps.cli import run; sys.exit(run(['serve']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "pip install 'impasto[web]'" in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_a_port_that_is_taken(models: list[str], capsys: pytest.CaptureFixture[str]) -> None:

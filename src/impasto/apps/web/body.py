@@ -6,7 +6,8 @@ A form is read part by part as it arrives. Starlette's own reader is not used: i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,7 +61,7 @@ async def read_asked(request: Request, fields: Sequence[Field], settings: Settin
         return asked
     kind, options = _content_type(request)
     body = _Body(request, settings)
-    body.check_length()
+    await body.check_length()
     if kind == "multipart/form-data":
         form = _Form(options.get(b"boundary", b""))
         await body.read(form.write)
@@ -89,7 +90,7 @@ class _Body:
     def __init__(self, request: Request, settings: Settings) -> None:
         self._request, self._settings = request, settings
 
-    def check_length(self) -> None:
+    async def check_length(self) -> None:
         """Refuse before reading."""
         headers = self._request.headers
         length = headers.get("content-length")
@@ -98,6 +99,8 @@ class _Body:
         if length is not None and not (length.isascii() and length.isdecimal()):
             raise Problem(400, "The Content-Length is no number: say how many bytes the body has.")
         if length is not None and int(length) > self._settings.body_bytes:
+            if "expect" not in headers:  # who expects to be asked for the body has not sent it yet
+                await _swallow(self._request.stream())
             raise self._too_large()
 
     async def read(self, take: Callable[[bytes], Any]) -> None:
@@ -118,13 +121,7 @@ class _Body:
         except TimeoutError:
             sentence = "The body came too slowly: send it again, over a faster line or smaller."
             raise Problem(408, sentence, {"Connection": "close"}) from None
-        # Whoever still sends would see a broken connection and not the answer: swallow a little more.
-        try:
-            async with asyncio.timeout(_DRAIN_SECONDS):
-                async for _ in chunks:
-                    pass
-        except (TimeoutError, ClientDisconnect):
-            pass
+        await _swallow(chunks)
         raise self._too_large()
 
     def _too_large(self) -> Problem:
@@ -132,6 +129,14 @@ class _Body:
             f"The request is larger than the {said_size(self._settings.body_bytes)} that this server takes: send less."
         )
         return Problem(413, sentence, {"Connection": "close"})
+
+
+async def _swallow(chunks: AsyncIterator[bytes]) -> None:
+    """Read a little more of a body that is refused: whoever still sends sees a broken connection, not the answer."""
+    with suppress(TimeoutError, ClientDisconnect):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            async for _ in chunks:
+                pass
 
 
 class _Form:
