@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -255,3 +258,37 @@ def test_in_one_call(style_bundle: Path, model: StyleModel, photo: Picture) -> N
     np.testing.assert_array_equal(got.rgb, model.paint(photo, regions, **options).rgb)
     matched = impasto.stylize(photo, "great-wave", model=style_bundle, threads=1, keep_colors="histogram")
     np.testing.assert_array_equal(matched.rgb, model.paint(photo, "great-wave", keep_colors="histogram").rgb)
+
+
+PEAK = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from impasto import Mask, Region, StyleModel
+from impasto.runtime.memory import _field
+from impasto.runtime.mural import paint_file
+
+model = StyleModel.load(sys.argv[1], threads=1)
+model.device
+soft = np.tile(np.linspace(0, 1, 1000, dtype=np.float32), (900, 1))
+before = _field(Path("/proc/self/status"), "VmHWM")
+regions = [Region("great-wave", soft), Region("the-scream")]
+name, value = json.loads(sys.argv[4])
+options = {"max_memory": before + 150_000_000, "mask": Mask(protect=soft.T), name: value}
+paint_file(model, sys.argv[2], sys.argv[3], regions, **options)
+print(json.dumps([before, _field(Path("/proc/self/status"), "VmHWM")]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("option", [["keep_colors", "histogram"], ["palette", 16]])
+def test_a_process_stays_within_its_memory(tmp_path: Path, style_bundle: Path, option: list[Any]) -> None:
+    Image.linear_gradient("L").resize((4200, 3700)).convert("RGB").save(tmp_path / "photo.jpg")
+    command = [sys.executable, "-c", PEAK, str(style_bundle), str(tmp_path / "photo.jpg"), str(tmp_path / "out.jpg")]
+    done = subprocess.run([*command, json.dumps(option)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    before, peak = json.loads(done.stdout)
+    # As float32 the photo alone would take 186 MB, and so would each of the two paintings.
+    assert peak - before < 150_000_000
+    assert Picture.open(tmp_path / "out.jpg").size == (4200, 3700)
