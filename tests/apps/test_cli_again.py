@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dreaming import make_dreamer
 from helpers import CODES, drawn_photo, make_style_bundle
 from impasto.apps.cli import run
 from impasto.runtime import bundle
@@ -154,6 +155,8 @@ def test_strokes_colours_and_palettes_travel(place: Path) -> None:
     assert told["stroke"] == "auto" and told["detail"] == 0 and len(told["palette"]) == 3
     assert again("out.png", "photo.jpg", "-o", "kept.png", "--keep-colors", "histogram") == 0
     assert read_recipe("kept.png").settings["keep_colors"] == "histogram"
+    assert again("done.png", "photo.jpg", "-o", "photos.png", "--keep-colors", "luminance") == 0
+    assert read_recipe("photos.png").settings["palette"] is None
     assert again("out.png", "photo.jpg", "-o", "x.png", "--stroke", "huge") == 2
 
 
@@ -197,6 +200,29 @@ def test_a_dream(place: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     assert again("dream.png", "photo.jpg", "-o", "dreamt.png") == 0
     assert paint("photo.jpg", "-o", "same.png", "-s", "art.png:2", "-s", "great-wave") == 0
     assert np.array_equal(pixels("dreamt.png"), pixels("same.png"))
+
+
+def test_a_dream_of_a_model(place: Path) -> None:
+    make_dreamer(place / "dreamer.impasto")
+    dreamt = ("--seed", "11", "-n", "1", "--strength", "0.5", "--model", "dreamer.impasto", "--threads", "1")
+    assert run(["dream", "photo.jpg", *dreamt, "-o", "dream.png"]) == 0
+    recipe = read_recipe("dream.png")
+    assert recipe.command == "dream" and [one.style for one in recipe.styles] == ["dream 11"]
+    assert again("dream.png", "photo.jpg", "-o", "same.png", "--model", "dreamer.impasto") == 0
+    assert np.array_equal(pixels("same.png"), pixels("dream.png"))
+    assert run(["dream", "photo.jpg", *dreamt, "-o", "bare.png", "--no-recipe"]) == 0
+    assert recipe_text("bare.png")[0] is None
+
+
+def test_a_picture_of_the_server(place: Path) -> None:
+    """Its recipe tells only what was asked for; the rest is as the command line has it."""
+    told = read_recipe("out.png")
+    mask = {"foreground": None, "feather": None, "paint": {"file": "mask", "sha256": "0" * 64}, "protect": None}
+    settings = {"engine": "onnxruntime", "precision": "fp32", "strength": 0.75, "mask": mask}
+    carrying(Picture.open("art.png"), replace(told, settings=settings).to_text()).save("web.png")
+    Picture.from_array(np.ones((8, 8), np.float32)).save("white.png")
+    assert again("web.png", "photo.jpg", "-o", "same.png", "--mask", "white.png") == 0
+    assert np.array_equal(pixels("same.png"), pixels("out.png"))
 
 
 def test_another_model(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from impasto.runtime.bundle import bundled_models
 from impasto.runtime.engine import ENGINES
 from impasto.runtime.files import SUFFIXES
 from impasto.runtime.picture import Picture
-from impasto.runtime.pixels.color import KEEP_COLORS
+from impasto.runtime.pixels.color import KEEP_COLORS, color_mode
 from impasto.runtime.precision import PRECISIONS
 from impasto.runtime.recipe import Recipe, drawn_with, read_recipe, recipe_text
 from impasto.runtime.style import StyleModel
@@ -114,6 +114,9 @@ def again(
         "strip": strip,
     }
     settings, how = settings_of(told, {name: value for name, value in changed.items() if value is not None}, done)
+    if settings.palette is not None and keep_colors is not None and color_mode(keep_colors) != "off":
+        say(f"{done} was painted with a palette, which the photo's colours leave no room for: it is left out.")
+        settings = replace(settings, palette=None)
     if no_mask and (mask is not None or protect is not None):
         raise ImpastoError("--no-mask paints all of the photo, and a mask a part of it: leave one of them out.")
     settings = replace(settings, mask=None) if no_mask else masked(settings, done, mask, protect)
