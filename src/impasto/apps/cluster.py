@@ -67,7 +67,7 @@ def connected(address: str, *, tell_workers: bool = False) -> Iterator[int]:
         at_term = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=tell_workers, **here)
-        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        except Exception as error:  # Ray raises half a dozen classes here
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise EngineError(
                 f"There is no Ray cluster at {address} ({reason}): start one with 'ray start --head', or use "

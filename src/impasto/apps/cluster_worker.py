@@ -119,25 +119,27 @@ class Painter:
         self._ray, self._tally, self._debug = ray, tally, bool(kit["debug"])
         self._worker = f"{ray.util.get_node_ip_address()}:{os.getpid()}"
         self._fatal = ""
-        settings = Settings(**kit["settings"])
-        threads = kit["load"]["threads"]
-        if settings.max_memory is None:
-            # As among the workers of one command: the machine's memory is shared, and nobody limits what is enough.
-            settings = replace(
-                settings, max_memory=max(default_limit() // max(1, usable_cores() // threads), WORKER_MEMORY)
-            )
-        self._settings = settings
         with suppress(OSError):  # Not there where machines share nothing; then no path is relative to it either.
             os.chdir(kit["folder"])
+        try:
+            self._prepare(kit, ray.get(model))
+        # Raised here, it would be Ray's to tell, at length, and again for each worker.
+        except Exception as error:
+            self._fatal = f"A worker on {self._worker} cannot paint: {explain(error)}"
+
+    def _prepare(self, kit: Mapping[str, Any], model: bytes) -> None:
         with tempfile.TemporaryDirectory(prefix="impasto-") as folder:
             path = Path(folder) / "model.impasto"
-            path.write_bytes(ray.get(model))
-            try:
-                self._painter = StyleModel.load(path, **kit["load"])
-                _ = self._painter.device  # Loads it.
-                self._code = from_json(kit["code"])
-            except ImpastoError as error:
-                self._fatal = f"A worker on {self._worker} cannot paint: {error}"
+            path.write_bytes(model)
+            self._painter = StyleModel.load(path, **kit["load"])
+            _ = self._painter.device  # Loads it.
+        self._code = from_json(kit["code"])
+        settings = Settings(**kit["settings"])
+        if settings.max_memory is None:
+            # As among the workers of one command: the machine's memory is shared, and nobody limits what is enough.
+            most = max(1, usable_cores() // kit["load"]["threads"])
+            settings = replace(settings, max_memory=max(default_limit() // most, WORKER_MEMORY))
+        self._settings = settings
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         lines = [self._paint(json.loads(order)) for order in batch["order"].tolist()]
