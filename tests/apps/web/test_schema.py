@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,3 +94,14 @@ def test_the_document_tells_every_call_and_every_field(shelf: Shelf) -> None:
     query = {one["name"]: one for one in document["paths"]["/v1/stylize"]["post"]["parameters"]}
     assert query["detail"]["schema"]["maximum"] == 1 and "photo" not in query
     assert "security" not in document
+
+
+def test_the_words_name_every_call_field_and_status(shelf: Shelf) -> None:
+    words = (Path(__file__).parents[3] / "docs/web-api.md").read_text()
+    document = with_server(Settings(), shelf)[1]._document
+    for path, calls in document["paths"].items():
+        assert f"{path}`" in words
+        for call in calls.values():
+            assert all(f"| {status} |" in words for status in call["responses"] if status != "200")
+    for table in (fields.STYLIZE, fields.THUMBNAILS, fields.DREAM, fields.GENERATE):
+        assert [one.name for one in table if f"`{one.name}`" not in words] == []

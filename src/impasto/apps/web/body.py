@@ -176,7 +176,7 @@ class _Form:
 
     def _begin(self) -> None:
         if len(self.parts) >= MOST_PARTS:
-            raise Problem(413, f"The form has more than {MOST_PARTS} parts: send fewer.")
+            raise Problem(422, f"The form has more than {MOST_PARTS} parts: send fewer.")
         self._disposition, self._data = b"", bytearray()
 
     def _on_header(self, data: bytes, start: int, end: int) -> None:

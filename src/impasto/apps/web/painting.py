@@ -6,10 +6,11 @@ import base64
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from io import BytesIO
+from threading import Lock
 from typing import Any
 
 from impasto.apps.cli.recipes import NO_RECIPE
@@ -117,6 +118,7 @@ class Painting:
 
     shelf: Shelf
     pixels: int
+    _reading: Lock = field(default_factory=Lock, init=False)
 
     def read(self, data: bytes, what: str) -> Picture:
         """A picture that a client sent.
@@ -278,7 +280,10 @@ class Painting:
         names = list(values.get("style", () if "dream" in values else model.styles))
         names += [f"dream:{seed}" for seed in values.get("dream", ())]
         codes = [(name, self.shelf.style(model, name)) for name in names]
-        small = self.read(data, "The photo").resized(2 * values.get("size", THUMBNAIL_SIZE))
+        width, height = self.size_of(data, "The photo")
+        # Large ones are read one after the other, and are small from then on.
+        with self._reading if width * height > SMALL else nullcontext():
+            small = self.read(data, "The photo").resized(2 * values.get("size", THUMBNAIL_SIZE))
         for name, code in codes:
             pause()
             emit(self._thumbnail(model, small, code, asked).line(style=name))
