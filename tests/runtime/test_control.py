@@ -17,13 +17,14 @@ from helpers import CODES, drawn_photo
 from impasto.errors import ImpastoError, PictureError, UnknownName
 from impasto.runtime import control, matching, painting
 from impasto.runtime.canvas import Sheet, surface_of
-from impasto.runtime.control import colors_of, finish
+from impasto.runtime.control import Controls, colors_of, finish, paint_layers
 from impasto.runtime.masks import Mask
 from impasto.runtime.matching import match_colors
 from impasto.runtime.mural import paint_file
 from impasto.runtime.palette import COLORS, main_colors, to_palette
 from impasto.runtime.picture import Picture, keep_colors
 from impasto.runtime.regions import Region
+from impasto.runtime.stopping import Stop, StoppedError
 from impasto.runtime.style import StyleModel, save_code
 
 PLENTY = 10**15
@@ -249,6 +250,19 @@ def test_a_painting_from_elsewhere_is_finished_alike(
     np.testing.assert_array_equal(got.rgb, expected)
     with pytest.raises(ImpastoError, match="one size first"):
         finish(photo, art)
+
+
+def test_it_can_be_stopped_once_it_is_painted(model: StyleModel, photo: Picture) -> None:
+    stop, result = Stop(), Sheet(np.full_like(photo.rgb, np.nan))
+
+    def paint(style: object) -> Sheet:
+        stop.now()
+        return surface_of(photo)
+
+    how = Controls(1.0, "off", SOFT, None)
+    with stop.heeded(), pytest.raises(StoppedError):
+        paint_layers(model, surface_of(photo), result, "great-wave", paint, how)
+    assert np.isnan(result.pixels).all()
 
 
 def test_in_one_call(style_bundle: Path, model: StyleModel, photo: Picture) -> None:

@@ -26,6 +26,7 @@ from impasto.runtime.picture import Picture, resample
 from impasto.runtime.picture import keep_colors as luminance_of_painting
 from impasto.runtime.pixels.color import color_mode
 from impasto.runtime.regions import are_regions
+from impasto.runtime.stopping import heeded_stop
 from impasto.runtime.tiles import Area
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def paint_layers(
         how: what is done with the paintings.
 
     Raises:
-        ImpastoError: see ``StyleModel.paint``.
+        ImpastoError: see ``StyleModel.paint``; or the work was stopped.
     """
     mode = checked_mode(how.keep_colors, how.palette)
     laid = as_mask(how.mask)
@@ -100,7 +101,10 @@ def paint_layers(
         painted = paint(layer.code)
         recolor = _recolor(layer.colors, photo, painted, how.strength, mode, how.even)
         paintings.append(_Painting(layer.mask, layer.weight, painted, recolor))
+    stop = heeded_stop()
     for area in Area(0, 0, photo.height, photo.width).bands(BAND):
+        if stop is not None:
+            stop.check()
         own = photo.rgb(area)
         share = None if cover is None else cover.at(area)
         if share is not None and not share.any():
