@@ -101,3 +101,21 @@ def test_a_query_is_for_the_opening_alone() -> None:
     assert store.at("a.png") == "s3://bucket/photos/a.png?region=eu-west-1&endpoint_override=127.0.0.1:1"
     assert store.address == "s3://bucket/photos?region=eu-west-1&endpoint_override=127.0.0.1:1"
     assert Entry("a.png", 1, None).stamp == {"bytes": 1, "mtime_ns": None}
+
+
+def test_two_at_a_time_whose_long_names_begin_alike(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, other = Store(f"local://{tmp_path}/far"), tmp_path / "other.png"
+    other.write_bytes(b"another" * 1000)  # as long as the first
+    names = [f"{'a very long name of a picture ' * 2}{k}.png" for k in range(2)]
+    copy = store_module.shutil.copyfileobj
+
+    def meanwhile(*arguments: object) -> None:
+        monkeypatch.undo()
+        copy(*arguments)
+        store.put(other, names[1])  # by another worker, before the first file has got its name
+
+    monkeypatch.setattr(store_module.shutil, "copyfileobj", meanwhile)
+    store.put(file, names[0])
+    assert [store.read(name) for name in names] == [file.read_bytes(), other.read_bytes()]

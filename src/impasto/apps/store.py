@@ -16,7 +16,7 @@ from posixpath import basename, dirname
 from typing import Any, NamedTuple
 
 from impasto.errors import ImpastoError, PictureError
-from impasto.runtime.files import READABLE_SUFFIXES
+from impasto.runtime.files import READABLE_SUFFIXES, temporary_prefix
 
 _BLOCK = 1 << 20
 _WHOLE = ("s3", "gcs", "abfs")
@@ -133,7 +133,7 @@ class Store:
             PictureError: it cannot be written, or less arrived than was sent; then nothing is left of it.
         """
         final = self._place(inside)
-        place = final if self._at_once else f"{dirname(final)}/.{basename(final)[:40]}.impasto.tmp"
+        place = final if self._at_once else f"{dirname(final)}/{temporary_prefix(basename(final))}impasto.tmp"
         with _reaching(self.at(inside), "written"):
             if not self._at_once:
                 self._files.create_dir(dirname(final), recursive=True)
