@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from helpers import drawn_photo
-from impasto.errors import PictureError, UnknownName
+from impasto.errors import PictureError, TrainingError, UnknownName
 from impasto.runtime.picture import Picture
 from impasto.runtime.style import StyleModel
 from impasto.training.explain import explain_style
@@ -102,10 +102,13 @@ def test_of_a_code_strokes_and_colours_are_told_apart(model: StyleModel) -> None
     np.testing.assert_allclose(strokes.sweep[-1].picture.rgb, colors.without.picture.rgb, atol=1e-6)
 
 
-def test_what_cannot_be_explained(model: StyleModel) -> None:
+def test_what_cannot_be_explained(model: StyleModel, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PictureError, match="64x32 at the size it is explained at, and its shorter side needs 48"):
         explain_style(model, Picture.from_array(drawn_photo(128, 64)), PAINTING, size=64)
     with pytest.raises(UnknownName, match="no feature network called 'vgg61'"):
         explain_style(model, PHOTO, PAINTING, network="vgg61", scale=SEEN, threads=1)
     with pytest.raises(UnknownName, match="no style called"):
         explain_style(model, PHOTO, "great-wav", threads=1)
+    monkeypatch.setitem(model._graphs, "painter", "painter_int8")
+    with pytest.raises(TrainingError, match="load it in fp32"):
+        explain_style(model, PHOTO, "great-wave", threads=1)

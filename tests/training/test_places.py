@@ -63,7 +63,7 @@ def by_hand(ours: torch.Tensor, theirs: torch.Tensor, step: int) -> list[tuple[i
 def test_the_most_similar_patch_is_that_of_the_slow_way(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("impasto.training.places._ROWS", 20)  # so that the painting is looked at in parts
     ours, theirs = features(3), features(4, 8, 12)
-    found = resemblance(ours, theirs, step=step)
+    found = resemblance(ours, theirs, step=step, margin=0)
     expected = by_hand(ours, theirs, step)
     assert [tuple(place) for place in found.theirs.tolist()] == [place[:2] for place in expected]
     assert found.similarity == pytest.approx([score for *_, score in expected], abs=1e-5)
@@ -72,7 +72,7 @@ def test_the_most_similar_patch_is_that_of_the_slow_way(step: int, monkeypatch: 
 
 def test_a_picture_resembles_itself_where_it_is() -> None:
     same = features(5)
-    found = resemblance(same, same, step=1)
+    found = resemblance(same, same, step=1, margin=0)
     assert np.array_equal(found.ours, found.theirs)
     assert found.similarity.min() > 0.999
     uses = found.uses()
@@ -81,8 +81,17 @@ def test_a_picture_resembles_itself_where_it_is() -> None:
     assert cells.tolist() == [[9, 12, 6], [12, 16, 8], [0, 0, 0]]
 
 
+def test_borders_are_left_out_of_both() -> None:
+    ours, theirs = features(9, 12, 13), features(10, 14, 11)
+    found = resemblance(ours, theirs, margin=2)
+    inner = resemblance(ours[:, :, 2:-2, 2:-2], theirs[:, :, 2:-2, 2:-2], margin=0)
+    assert np.array_equal(found.ours, inner.ours + 2) and np.array_equal(found.theirs, inner.theirs + 2)
+    assert found.theirs_shape == (14, 11) and found.uses().shape == (14, 11)
+    assert np.array_equal(found.uses_of_cells(), inner.uses_of_cells())
+
+
 def test_pairs_keep_apart_in_both_pictures() -> None:
-    found = resemblance(features(6, 40, 48), features(7, 32, 40), step=1)
+    found = resemblance(features(6, 40, 48), features(7, 32, 40), step=1, margin=0)
     chosen = apart(found, 4)
     assert len(chosen) == 4
     rough = found.texture >= np.median(found.texture)
@@ -95,7 +104,7 @@ def test_pairs_keep_apart_in_both_pictures() -> None:
 def test_flat_ground_has_no_texture() -> None:
     picture = torch.ones(1, 3, 5, 9)
     picture[..., 6:] = features(8, 5, 3, 3)
-    texture = resemblance(picture, picture, step=1).texture.reshape(3, 7)
+    texture = resemblance(picture, picture, step=1, margin=0).texture.reshape(3, 7)
     assert texture[:, :4].max() == 0 and texture[:, 5:].min() > 0
 
 

@@ -91,8 +91,8 @@ def _short(found: Explanation) -> str:
         )
     if found.strokes is not None:
         lines.append(
-            f"Half of all places in the painted photo find their likes in {found.strokes.half_lies_in:.0%} of the "
-            f"painting, and {1 - found.strokes.used:.0%} of the painting is not the most like to any."
+            f"Half of all places in the painted photo have their best match in {found.strokes.half_lies_in:.0%} of the "
+            f"painting; {1 - found.strokes.used:.0%} of the painting is the best match of none."
         )
     return '<ul class="short">' + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
 

@@ -89,7 +89,7 @@ def pair_places(strokes: Strokes) -> NDArray[np.int64]:
 def mosaic(painted: Picture, painting: Picture, strokes: Strokes) -> Picture:
     """The painted photo put together of the pieces of the painting that it resembles; pieces overlap and are averaged.
 
-    The border, where no patch has its middle, is cut off.
+    The border, which no patch was taken from, is cut off.
     """
     width, height = painted.size
     total, weight = np.zeros((height, width, 3), np.float32), np.zeros((height, width, 1), np.float32)

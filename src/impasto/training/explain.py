@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from impasto.errors import PictureError
+from impasto.errors import PictureError, TrainingError
 from impasto.progress import OnProgress, Progress, silent
 from impasto.runtime.picture import Picture
 from impasto.runtime.planes import to_pixels, to_planes
@@ -58,9 +58,13 @@ def explain_style(
 
     Raises:
         PictureError: the photo is too small or too narrow.
-        TrainingError: the model is built otherwise, or there are no weights of the network.
+        TrainingError: the model is built otherwise or loaded in int8, or there are no weights of the network.
         ImpastoError: as ``StyleModel.code``.
     """
+    if model.graph != "painter":
+        raise TrainingError(
+            "The model was loaded to paint in 8 bits, and that painter is not taken apart: load it in fp32."
+        )
     photo, remarks = _working(photo, size)
     encoder, painter = SplitEncoder(model, threads=threads), SplitPainter(model, threads=threads)
     own_seen = encoder.look(photo, min(STYLE_SCALE, *photo.size))

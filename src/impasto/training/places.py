@@ -20,6 +20,9 @@ F32 = NDArray[np.float32]
 SIDE = 3
 """Positions on a side of the patches that are compared (Li and Wand 2016, section 3)."""
 
+MARGIN = 3
+"""Positions of relu3_1 that see the zeros around a picture: of those, borders would only be like borders."""
+
 CELL = 4
 """Positions on a side of the cells of a painting whose use is told."""
 
@@ -58,6 +61,7 @@ class Resemblance:
         similarity: float32 [K]: normalised cross-correlation of the two, 0 to 1.
         texture: float32 [K]: how much the features differ within each patch of the picture; near 0 on flat ground.
         ours_shape, theirs_shape: height and width of the two feature maps.
+        margin: positions along the borders of both that were left out.
     """
 
     ours: NDArray[np.int64]
@@ -66,6 +70,7 @@ class Resemblance:
     texture: F32
     ours_shape: tuple[int, int]
     theirs_shape: tuple[int, int]
+    margin: int
 
     def uses(self) -> F32:
         """How often each position of the painting was the most similar one: float32 [h,w], sum K."""
@@ -74,8 +79,9 @@ class Resemblance:
         return counts
 
     def uses_of_cells(self) -> F32:
-        """The same of cells of 4x4 positions, float32 [h/4,w/4]: there are about as many patches as cells."""
-        counts = self.uses()
+        """The same of cells of 4x4 positions, float32 [h/4,w/4], without the margin: about as many as patches."""
+        high, wide = self.theirs_shape
+        counts = self.uses()[self.margin : high - self.margin, self.margin : wide - self.margin]
         high, wide = (-(-side // CELL) for side in counts.shape)
         whole = np.zeros((high * CELL, wide * CELL), np.float32)
         whole[: counts.shape[0], : counts.shape[1]] = counts
@@ -83,7 +89,7 @@ class Resemblance:
 
 
 @torch.no_grad()
-def resemblance(features: Tensor, painting: Tensor, *, step: int = 2) -> Resemblance:
+def resemblance(features: Tensor, painting: Tensor, *, step: int = 2, margin: int = MARGIN) -> Resemblance:
     """The patch of a painting that is most like each patch of a picture, by their features.
 
     Normalised cross-correlation of patches of 3x3 positions, as Li and Wand 2016 match them (equation 3): the cosine of
@@ -91,10 +97,16 @@ def resemblance(features: Tensor, painting: Tensor, *, step: int = 2) -> Resembl
     tried: then flat ground of any colour is most like flat ground of any other.
 
     Args:
-        features: of the picture, [1,C,H,W], H and W at least 3.
-        painting: of the painting, [1,C,h,w], h and w at least 3; every position of it is looked at.
+        features: of the picture, [1,C,H,W], H and W at least 3 and twice the margin.
+        painting: of the painting, [1,C,h,w], likewise; every position of it is looked at.
         step: positions from one patch of the picture to the next.
+        margin: positions along the borders of both to leave out.
     """
+    shapes = [(int(x.shape[2]), int(x.shape[3])) for x in (features, painting)]
+    features, painting = (
+        x[:, :, margin : high - margin, margin : wide - margin]
+        for x, (high, wide) in zip((features, painting), shapes, strict=True)
+    )
     patches = F.unfold(features.float(), SIDE, stride=step)[0].T  # [K,9C]
     ours = F.normalize(patches, dim=1)
     texture = patches.reshape(len(ours), -1, SIDE * SIDE).std(2).norm(dim=1)
@@ -109,7 +121,7 @@ def resemblance(features: Tensor, painting: Tensor, *, step: int = 2) -> Resembl
         better = score > best
         best = torch.where(better, score, best)
         found = torch.where(better, at + top * (width - SIDE + 1), found)
-    reach = SIDE // 2
+    reach = SIDE // 2 + margin
     across = width - SIDE + 1
     places = torch.arange(len(ours))
     return Resemblance(
@@ -117,8 +129,8 @@ def resemblance(features: Tensor, painting: Tensor, *, step: int = 2) -> Resembl
         torch.stack((found // across + reach, found % across + reach), 1).numpy(),
         best.numpy(),
         texture.numpy(),
-        (int(features.shape[2]), int(features.shape[3])),
-        (int(height), int(width)),
+        *shapes,
+        margin,
     )
 
 

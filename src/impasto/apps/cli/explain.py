@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -74,6 +74,9 @@ def explain_style(
     opened = Picture.open(photo, max_pixels=max_pixels)
     for note in opened.info.notes:
         say(f"{photo}: {note}")
+    # Defaults are the library's, which imports torch: --help can do without.
+    given: dict[str, Any] = {"size": size, "network": network}
+    given = {name: value for name, value in given.items() if value is not None}
     with progress_bar(2, quiet=json) as report:
         found = explain_it(
             painter,
@@ -81,8 +84,7 @@ def explain_style(
             _style(painter, wanted, max_pixels),
             threads=threads,
             progress=report,
-            # Defaults are the library's: it imports torch, which --help can do without.
-            **{name: value for name, value in {"size": size, "network": network}.items() if value is not None},
+            **given,
         )
     for remark in found.remarks:
         say(remark)
