@@ -94,24 +94,30 @@ class Visit:
 
     def again(self, change: Any) -> None:
         """Do something, and wait for the preview that it brings."""
-        self.page.evaluate("document.getElementById('after').removeAttribute('data-side')")
+        before = self.page.get_attribute("#after", "data-asked")
         change()
-        self.page.wait_for_selector("#after[data-side]")
+        self.page.wait_for_selector(f'#after:not([data-asked="{before}"])')
+        asked = self.page.get_attribute("#after", "data-asked")
+        self.page.wait_for_selector(f'#after[data-shown="{asked}"]')
 
     def set(self, id: str, value: int | str) -> None:
         """Move a slider, and wait for the preview."""
         self.again(lambda: self.page.locator(f"#{id}").fill(str(value)))
 
-    def pixels(self, id: str = "after") -> Any:
-        """RGBA of a canvas: uint8 [h,w,4]."""
+    def pixels(self, id: str = "after", size: tuple[int, int] = (200, 150)) -> Any:
+        """RGB of a canvas, brought to one size (width, height): float [h,w,3], 0..255."""
         import numpy as np
 
         found = self.page.evaluate(
-            """(id) => { const c = document.getElementById(id);
-            return [c.height, c.width, Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)]; }""",
-            id,
+            """([id, width, height]) => {
+            const canvas = Object.assign(document.createElement('canvas'), { width, height });
+            const pen = canvas.getContext('2d');
+            pen.imageSmoothingQuality = 'high';
+            pen.drawImage(document.getElementById(id), 0, 0, width, height);
+            return Array.from(pen.getImageData(0, 0, width, height).data); }""",
+            [id, *size],
         )
-        return np.array(found[2], np.uint8).reshape(found[0], found[1], 4)
+        return np.array(found, float).reshape(size[1], size[0], 4)[..., :3]
 
 
 def field(form: Form, name: str) -> list[str]:

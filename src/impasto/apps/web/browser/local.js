@@ -31,7 +31,7 @@ export class Painter {
 
   async * thumbnails(photo, side, { style = [], dream = [], paintings = [] }, signal) {
     const all = [...paintings, ...style.map((id) => ({ id })), ...dream.map((seed) => ({ id: `dream:${seed}`, dream: seed }))];
-    for (const one of all) yield { style: one.id, bitmap: await this.#bitmap(photo, side, { ...PLAIN, styles: [one] }, signal, false) };
+    for (const one of all) yield { style: one.id, bitmap: await this.#bitmap(photo, 2 * side, { ...PLAIN, styles: [one] }, signal, false) };
   }
 
   async preview(photo, side, settings, signal) { return this.#bitmap(photo, side, settings, signal, true); }
@@ -95,6 +95,6 @@ export class Painter {
   }
 }
 
-const PLAIN = { weights: [1], strength: 1, stroke: 1 / 64, detail: 0, colors: "off" };
+const PLAIN = { weights: [1], strength: 1, detail: 0, colors: "off" };
 
 function pixelsOf(canvas) { return canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data; }

@@ -51,19 +51,18 @@ export const scaled = (planes, from, to) =>
   from[0] === to[0] && from[1] === to[1] ? planes : resized(planes, 3, from, to).map((value) => clip(value, 0, 1));
 
 /** Each value from those around it, down and across, within `reach`; at the edges the edge counts again. */
-function around(planes, [width, height], reach, weigh) {
-  const step = (from, length, gap, start) => {
-    const out = new Float32Array(from.length);
-    for (let i = 0; i < from.length; i++) {
-      const place = Math.trunc(i / gap) % length, origin = i - place * gap;
-      let value = start;
-      for (let k = -reach; k <= reach; k++) value = weigh(value, from[origin + clip(place + k, 0, length - 1) * gap], k);
-      out[i] = value;
-    }
+function around(planes, [width, height], reach, weigh, start = 0) {
+  const step = (from, length, gap) => {
+    const out = new Float32Array(from.length).fill(start);
+    for (let base = 0; base < from.length; base += length * gap)
+      for (let place = 0; place < length; place++)
+        for (let k = -reach; k <= reach; k++) {
+          const to = base + place * gap, beside = base + clip(place + k, 0, length - 1) * gap;
+          for (let i = 0; i < gap; i++) out[to + i] = weigh(out[to + i], from[beside + i], k);
+        }
     return out;
   };
-  const start = weigh === Math.min ? Infinity : weigh === Math.max ? -Infinity : 0;
-  return step(step(planes, height, width, start), width, 1, start);
+  return step(step(planes, height, width), width, 1);
 }
 const mean = (planes, size) => around(planes, size, 2, (sum, value) => sum + value / 5);
 
@@ -76,14 +75,14 @@ export function blurred(plane, size, deviation) {
 
 export const stretched = (plane, from, to) => (from[0] === to[0] && from[1] === to[1] ? plane : resized(plane, 1, from, to, LINEAR));
 
-/** How the painting's colours follow the photo's around each pixel: nine planes, painting by photo, times R2. */
+/** How the painting's colours follow the photo's around each pixel: nine planes, painting by photo, then one of R2. */
 function slopes(guide, painting, size) {
   const n = size[0] * size[1], products = new Float32Array(16 * n), plane = (planes, c) => planes.subarray(c * n, c * n + n);
   const pairs = [[0, 0], [0, 1], [0, 2], [1, 1], [1, 2], [2, 2]];
   pairs.forEach(([a, b], k) => { for (let i = 0; i < n; i++) products[k * n + i] = guide[a * n + i] * guide[b * n + i]; });
   for (let k = 0; k < 9; k++) for (let i = 0; i < n; i++) products[(6 + k) * n + i] = painting[Math.trunc(k / 3) * n + i] * guide[(k % 3) * n + i];
   for (let c = 0; c < 3; c++) for (let i = 0; i < n; i++) products[15 * n + i] += painting[c * n + i] ** 2;
-  const together = mean(products, size), [ours, theirs] = [mean(painting, size), mean(guide, size)], found = new Float32Array(9 * n);
+  const together = mean(products, size), [ours, theirs] = [mean(painting, size), mean(guide, size)], found = new Float32Array(10 * n);
   for (let i = 0; i < n; i++) {
     const g = [0, 1, 2].map((c) => theirs[c * n + i]), p = [0, 1, 2].map((c) => ours[c * n + i]);
     const [a, b, c, d, e, f] = pairs.map(([x, y], k) => plane(together, k)[i] - g[x] * g[y] + (x === y ? 0.0004 : 0));
@@ -97,8 +96,8 @@ function slopes(guide, painting, size) {
       explained += row[0] * x + row[1] * y + row[2] * z;
       spread -= p[channel] ** 2;
     }
-    const share = clip(explained / spread, 0, 1);
-    for (let k = 0; k < 9; k++) found[k * n + i] *= share;
+    const share = (found[9 * n + i] = clip(explained / spread, 0, 1));
+    for (let k = 0; k < 9; k++) found[k * n + i] *= Math.min(2 * share, 1);
   }
   return mean(found, size);
 }
@@ -107,9 +106,9 @@ function slopes(guide, painting, size) {
 export function brought(small, painted, size, to, detail) {
   const alike = size[0] === to[0] && size[1] === to[1], larger = size[0] > to[0] || size[1] > to[1];
   const lean = alike || larger ? null : slopes(small, painted, size);
-  const [low, high] = lean ? [Math.min, Math.max].map((end) => around(painted, size, 1, end)) : [];
-  const push = Math.min(1, to[1] / size[1] - 1), steep = (t) => t * t * (3 - 2 * t);
-  const least = size[0] < to[0] ? size : to, reduced = least.map((side) => Math.max(1, Math.ceil(side / 4)));
+  const [low, high] = lean ? [[Math.min, 2], [Math.max, -1]].map(([end, start]) => around(painted, size, 1, (so, value) => end(so, value), start)) : [];
+  const most = Math.min(1, to[1] / size[1] - 1), steep = (t) => t * t * (3 - 2 * t);
+  const least = size[0] < to[0] ? size : to, reduced = least.map((side) => Math.max(1, Math.ceil(side / 2)));
   let below = null;
   if (detail > 0) {
     const n = reduced[0] * reduced[1], theirs = scaled(small, size, reduced), ours = scaled(painted, size, reduced);
@@ -119,10 +118,10 @@ export function brought(small, painted, size, to, detail) {
     const n = (last - first) * to[0], up = (planes, count, kernel, from = size) => resized(planes, count, from, to, kernel, first, last);
     const out = up(painted, 3, lean ? CUBIC : LANCZOS);
     if (lean) {
-      const [under, over, guide, slope] = [up(low, 3, LINEAR), up(high, 3, LINEAR), up(small, 3, CUBIC), up(lean, 9, LINEAR)];
+      const [under, over, guide, slope] = [up(low, 3, LINEAR), up(high, 3, LINEAR), up(small, 3, CUBIC), up(lean, 10, LINEAR)];
       for (let c = 0, at = 0; c < 3; c++)
         for (let i = 0; i < n; i++, at++) {
-          const span = Math.max(over[at] - under[at], 1e-6), way = clip((out[at] - under[at]) / span, 0, 1);
+          const span = Math.max(over[at] - under[at], 1e-6), way = clip((out[at] - under[at]) / span, 0, 1), push = most * (1 - slope[9 * n + i]);
           out[at] = under[at] + span * (way + push * (steep(steep(way)) - way));
           for (let k = 0; k < 3; k++) out[at] += slope[(3 * c + k) * n + i] * (own[k * n + i] - guide[k * n + i]);
         }

@@ -58,20 +58,18 @@ export class Invent {
     const seed = Math.min(4294967295, Math.max(0, Math.round($("seed").value) || 0));
     $("seed").value = seed;
     const pictures = [];
-    try {
-      for await (const one of this.#engine.draw({ ...this.#settings, seed, count: COUNT })) {
-        const about = `Seed ${one.seed}${one.class ? `, ${one.class}` : ""}`, index = pictures.length, canvas = element("canvas", { ariaHidden: "true" });
-        show(canvas, one.bitmap);
-        const button = this.#pictures[index]?.button ?? element("button", { type: "button" });
-        button.replaceChildren(canvas);
-        button.onclick = () => this.#end(index);
-        if (!button.isConnected) $("grid").append(button);
-        pictures.push({ ...one, about, button });
-        this.#pictures[index] = pictures[index];
-      }
-      this.#mark();
-      await this.#walk();
-    } catch (error) { trouble(error); }
+    for await (const one of this.#engine.draw({ ...this.#settings, seed, count: COUNT })) {
+      const about = one.class ? `${one.class} (seed ${one.seed})` : `seed ${one.seed}`, index = pictures.length, canvas = element("canvas", { ariaHidden: "true" });
+      show(canvas, one.bitmap);
+      const button = this.#pictures[index]?.button ?? element("button", { type: "button" });
+      button.replaceChildren(canvas);
+      button.onclick = () => this.#end(index);
+      if (!button.isConnected) $("grid").append(button);
+      pictures.push({ ...one, about, button });
+      this.#pictures[index] = pictures[index];
+    }
+    this.#mark();
+    await this.#walk();
   });
 
   #end(index) {
@@ -101,7 +99,7 @@ export class Invent {
       show($("drawn"), one.bitmap);
       this.#last = { ...one, name: `${$("model").value}-${a.seed}${between.to === undefined ? "" : `-${b.seed}-at-${at}`}` };
     }
-    const told = at === 0 ? a.about : at === 1 ? b.about : `${Math.round(100 * at)} % of the way from ${a.about.toLowerCase()} to ${b.about.toLowerCase()}`;
+    const told = at === 0 ? a.about : at === 1 ? b.about : `${Math.round(100 * at)} % of the way from ${a.about} to ${b.about}`;
     $("drawn-caption").textContent = told;
     $("drawn").setAttribute("aria-label", `A drawn picture: ${told}`);
   });

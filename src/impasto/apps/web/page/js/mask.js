@@ -112,7 +112,7 @@ export class Mask {
     pen.clearRect(0, 0, canvas.width, canvas.height);
     $("invert").setAttribute("aria-pressed", this.#inverted);
     if (this.whole) return;
-    pen.fillStyle = "#e0523a88";
+    pen.fillStyle = "#e0523a59";
     if (this.#inverted) pen.drawImage(this.#marks, 0, 0);
     pen.globalCompositeOperation = this.#inverted ? "source-in" : "source-over";
     pen.fillRect(0, 0, canvas.width, canvas.height);

@@ -9,7 +9,7 @@ const fields = (values) => {
 
 export class Painter {
   takesCodes = true; #token = "";
-  promise = "It stays on this machine."; colors = ["off", "histogram", "luminance"]; formats = ["jpg", "png", "webp"];
+  promise = /^(localhost|127\.|\[::1\])/.test(location.hostname) ? "It stays on this machine." : `It goes to ${location.host} and is kept nowhere.`; colors = ["off", "histogram", "luminance"]; formats = ["jpg", "png", "webp"];
 
   /** What there is: styles, generators, and which controls this painter has. */
   async open() {

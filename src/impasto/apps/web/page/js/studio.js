@@ -11,7 +11,7 @@ const STROKES = [128, 104, 80, 64, 52, 42, 34, 27, 21].map((part) => 1 / part);
 const REST = 450; // milliseconds without a change, after which a finer preview is painted
 
 export class Studio {
-  photo = null; chosen = []; #engine; #styles = []; #drawn = new Map(); #pad; #mask; #painting = null; #finer; #thumbs = null; #blending = false; #files = 0;
+  photo = null; chosen = []; #engine; #styles = []; #drawn = new Map(); #pad; #mask; #painting = null; #finer; #thumbs = null; #blending = false; #files = 0; #asked = 0;
 
   constructor(engine) {
     this.#engine = engine;
@@ -168,6 +168,7 @@ export class Studio {
   #refresh(now) {
     if (!this.photo || !this.chosen.length) return;
     clearTimeout(this.#finer);
+    $("after").dataset.asked = ++this.#asked;
     // A finer preview gives way at once; a quick one is nearly there, so that what moves is followed steadily.
     if (now || this.#painting?.side === FINE) this.#painting?.abort();
     this.#follow();
@@ -181,14 +182,14 @@ export class Studio {
   });
 
   async #preview(side) {
-    const photo = this.photo, painting = (this.#painting = Object.assign(new AbortController(), { side }));
+    const photo = this.photo, asked = this.#asked, painting = (this.#painting = Object.assign(new AbortController(), { side }));
     const busy = setTimeout(() => { $("busy").hidden = false; }, 250);
     try {
       const began = performance.now(), bitmap = await this.#engine.preview(photo, side, await this.#settings(), painting.signal);
       if (photo !== this.photo || painting.signal.aborted) return false;
       show($("after"), bitmap);
       $("after").dataset.milliseconds = Math.round(performance.now() - began);
-      $("after").dataset.side = side;
+      Object.assign($("after").dataset, { side, shown: asked });
       this.#caption();
       return true;
     } catch (error) { trouble(error); return false; } finally {

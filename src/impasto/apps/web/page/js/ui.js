@@ -72,7 +72,7 @@ export function newest(work) {
   return async function call(...args) {
     if (running) { waiting = args; return; }
     running = true;
-    try { await work(...args); } finally {
+    try { await work(...args); } catch (error) { trouble(error); } finally {
       running = false;
       if (waiting) { const next = waiting; waiting = null; call(...next); }
     }
