@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from helpers import CODES, drawn_photo
 from impasto.errors import ImpastoError, PictureError, UnknownName
 from impasto.runtime.mural import paint_file
 from impasto.runtime.picture import Picture, PictureInfo
+from impasto.runtime.pixels.deep import png_chunk
 from impasto.runtime.pixels.encode import losses
 from impasto.runtime.pixels.packet import LONGEST, NAMESPACE, recipe_in, with_recipe, without_recipe
 from impasto.runtime.recipe import (
@@ -238,6 +240,15 @@ def test_a_recipe_behind_the_pixels_of_a_png() -> None:
     end = data.index(b"IEND") - 4
     moved = data[:chunk] + data[chunk + length : end] + data[chunk : chunk + length] + data[end:]
     assert same(read_recipe(moved), recipe())
+    packet = Picture.open(data).info.xmp
+    assert packet is not None
+    # Compressed, as other programs may write it; behind pixels that are never decoded, so that they may be missing.
+    packed = png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0en\0\0" + zlib.compress(packet))
+    assert same(read_recipe(data[:chunk] + png_chunk(b"IDAT", b"no pixels") + packed), recipe())
+    with pytest.raises(PictureError, match="carries no recipe"):
+        read_recipe(data[:chunk] + png_chunk(b"IDAT", b"") + b"\xff\xff\xff\xffiTXtXML:com.adobe.xmp\0")
+    with pytest.raises(PictureError, match="damaged"):
+        read_recipe(data[:chunk] + png_chunk(b"IDAT", b"") + png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0bad"))
 
 
 def test_what_a_generator_drew_tells_of_itself() -> None:

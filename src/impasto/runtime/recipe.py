@@ -17,11 +17,13 @@ import hashlib
 import json
 import math
 import os
+import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +31,8 @@ from numpy.typing import NDArray
 import impasto
 from impasto.errors import ImpastoError, PictureError, UnknownName
 from impasto.runtime.files import Source, open_source, read_source
-from impasto.runtime.picture import DEFAULT_MAX_PIXELS, Picture
-from impasto.runtime.pixels.decode import check_size, one_sentence, reader_of
+from impasto.runtime.picture import Picture
+from impasto.runtime.pixels.decode import one_sentence, reader_of
 from impasto.runtime.pixels.packet import recipe_in
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ MOST_STYLES = 1000
 _LONGEST_NAME = 300
 _LARGEST_CODE = 1 << 15  # numbers
 _DEEPEST = 8
+_LARGEST_CHUNK = 1 << 22
 _DESCRIPTION = 0x010E  # EXIF
 
 F32 = NDArray[np.float32]
@@ -112,8 +115,8 @@ class Recipe:
             if one.code is not None:
                 row["code"] = base64.b64encode(np.asarray(one.code, "<f4").tobytes()).decode()
             styles.append(row)
-        plain = {one.name: getattr(self, one.name) for one in fields(self)}
-        return {**plain, "settings": dict(self.settings), "styles": styles}
+        about = {name: getattr(self, name) for name in ("format", "impasto", "command", "model", "model_sha256")}
+        return {**about, "styles": styles, "settings": dict(self.settings)}
 
     def to_text(self) -> str:
         """One line of JSON in ASCII.
@@ -261,13 +264,12 @@ def drawn_with(source: Source) -> dict[str, Any] | None:
     return table if isinstance(table, dict) and "model" in table else None
 
 
-def _text_of(file: Any, kind: str, name: str) -> str | None:
+def _text_of(file: BinaryIO, kind: str, name: str) -> str | None:
     with one_sentence(name):
         image = reader_of(kind)(file)
-        if kind == "PNG" and not image.info.get("xmp"):
-            check_size(image, name, DEFAULT_MAX_PIXELS)
-            image.load()  # what stands behind the pixels
         xmp, comment = image.info.get("xmp"), image.info.get("comment")
+        if kind == "PNG" and not xmp:
+            xmp = _packet_of_png(file)
         raw = xmp.encode("utf-8", "replace") if isinstance(xmp, str) else xmp
     try:
         return recipe_in(
@@ -276,6 +278,21 @@ def _text_of(file: Any, kind: str, name: str) -> str | None:
         )
     except ValueError as error:
         raise PictureError(f"The recipe in {name} is damaged ({error}): take another copy of the picture.") from error
+
+
+def _packet_of_png(file: BinaryIO) -> bytes | None:
+    """The XMP packet of a PNG, wherever it stands; Pillow finds one behind the pixels only by decoding them."""
+    file.seek(8)
+    while len(head := file.read(8)) == 8:
+        length, name = struct.unpack(">I4s", head)
+        end = file.tell() + length + 4
+        if name == b"iTXt" and length <= _LARGEST_CHUNK:
+            keyword, _, rest = file.read(length).partition(b"\0")
+            if keyword == b"XML:com.adobe.xmp" and len(rest) > 2:
+                text = rest[2:].split(b"\0", 2)[-1]
+                return zlib.decompressobj().decompress(text, _LARGEST_CHUNK) if rest[0] else text
+        file.seek(end)
+    return None
 
 
 def _ingredient(row: Any, where: str) -> Ingredient:
