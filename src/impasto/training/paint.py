@@ -224,8 +224,7 @@ class _Canvas:
         """The side of a tile, or None where the whole fits; settles the history too."""
         limit = default_limit() if self._limit is None else self._limit
         free = limit - resident() if self._device.type == "cpu" else limit
-        half = self._spec.precision != "fp32"
-        each = PASS_HALF if half else PASS_FULL
+        each = PASS_HALF if _half(self._spec, self._device) else PASS_FULL
         self.history = self._spec.history
         while self.history > 2 and pixels * _kept(self.history) > free / 2:
             self.history -= 1
@@ -242,7 +241,7 @@ class _Canvas:
         return side
 
 
-PASS_FULL, PASS_HALF = 3000, 1700
+PASS_FULL, PASS_HALF = 3400, 2600
 """Bytes a pixel that a forward and a backward pass hold, in float32 and in bfloat16; measured, and rounded up."""
 
 
@@ -271,10 +270,13 @@ def load_features(spec: PaintSpec, device: torch.device, progress: OnProgress = 
     """
     layers = tuple(dict.fromkeys((*spec.style_layers, *spec.content_layers)))
     net = load_vgg(spec.network, layers, weights=spec.weights, pool=spec.pool, progress=progress)
-    half = spec.precision == "bf16" or (spec.precision == "auto" and quick_in_half(device))
-    dtype = torch.bfloat16 if half else torch.float32
+    dtype = torch.bfloat16 if _half(spec, device) else torch.float32
     # Channels last: convolutions are quicker so, and rows of features need no copy.
     return net.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def _half(spec: PaintSpec, device: torch.device) -> bool:
+    return spec.precision == "bf16" or (spec.precision == "auto" and quick_in_half(device))
 
 
 def quick_in_half(device: torch.device) -> bool:
