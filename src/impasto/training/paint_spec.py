@@ -62,12 +62,12 @@ class PaintSpec:
     coarsest: int = 128
     factor: float = 2.0
     content: float = 1.0
-    style: float = 10.0
+    style: float = 1.5
     strength: float = 1.0
     smooth: float = 1.0
     stroke: Stroke | None = None
     style_loss: str = "both"
-    content_layers: tuple[str, ...] = ("relu3_2", "relu4_2")
+    content_layers: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_2", "relu4_2")
     style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
     network: str = "vgg16"
     weights: str | None = None
