@@ -49,6 +49,7 @@ _LONGEST_NAME = 300
 _LARGEST_CODE = 1 << 15  # numbers
 _DEEPEST = 8
 _LARGEST_CHUNK = 1 << 22
+_LARGEST = 1e15
 _DESCRIPTION = 0x010E  # EXIF
 
 F32 = NDArray[np.float32]
@@ -198,7 +199,7 @@ def parse_recipe(text: str) -> Recipe:
         raise PictureError(f"has the format {version}, and this impasto knows {FORMAT}: install a newer impasto")
     known = {one.name for one in fields(Recipe)}
     for name in table:
-        _require(name in known, f"{name[:40]}: is no field of this format")
+        _require(name in known, f"{name[:40]!r}: is no field of this format")
     for name in known:
         _require(name in table, f"{name}: is missing")
     _require(isinstance(table["styles"], list), "styles: should be a list")
@@ -299,7 +300,7 @@ def _ingredient(row: Any, where: str) -> Ingredient:
     _require(isinstance(row, dict), f"{where}: should be an object")
     known = {one.name for one in fields(Ingredient)}
     for name in row:
-        _require(name in known, f"{where}.{name[:40]}: is no field of this format")
+        _require(name in known, f"{where}.{name[:40]!r}: is no field of this format")
     weight, sha256, code = row.get("weight"), row.get("sha256"), row.get("code")
     fits = isinstance(weight, int | float) and not isinstance(weight, bool) and 0 < weight <= 1e30
     _require(fits, f"{where}.weight: should be a number above 0")
@@ -338,10 +339,14 @@ def _hex(value: Any, where: str) -> str:
 
 
 def _depth(value: Any) -> int:
-    if not isinstance(value, dict | list):
-        _require(not isinstance(value, float) or math.isfinite(value), "settings: should be finite")
-        return 0
-    return 1 + max(map(_depth, value.values() if isinstance(value, dict) else value), default=0)
+    """How deep a table is; what is in it is held to what a setting can be."""
+    if isinstance(value, dict | list):
+        return 1 + max(map(_depth, [*value, *value.values()] if isinstance(value, dict) else value), default=0)
+    if isinstance(value, str):
+        _require(len(value) <= _LONGEST_NAME, "settings: should be short texts")
+    elif isinstance(value, int | float):
+        _require(abs(value) <= _LARGEST and math.isfinite(value), "settings: should be plain numbers")
+    return 0
 
 
 def _require(fits: bool, reason: str) -> None:
