@@ -12,7 +12,7 @@ from PIL import Image
 
 from helpers import CODE_SIZE, CODES, drawn_photo
 from impasto.errors import BundleError, ImpastoError, PictureError, UnknownName
-from impasto.runtime import style as style_module
+from impasto.runtime import seeing
 from impasto.runtime.picture import Picture, rgb_stats
 from impasto.runtime.style import StyleModel, load_code, save_code
 
@@ -68,7 +68,7 @@ def test_a_style_is_scaled_as_any_picture(width: int, height: int, scale: int, t
     # At most 3:1 is looked at.
     middle = picture.rgb[:, (width - 60) // 2 :][:, :60] if width > 3 * height else picture.rgb
     expected = Picture(middle).resized(min(long, 3 * scale)).rgb.transpose(2, 0, 1)[None]
-    np.testing.assert_array_equal(style_module.seen_at(picture, scale, threads), expected)
+    np.testing.assert_array_equal(seeing.seen_at(picture, scale, threads), expected)
 
 
 def test_tiny_scales_are_padded_to_the_size_rule(model: StyleModel, monkeypatch: pytest.MonkeyPatch) -> None:
