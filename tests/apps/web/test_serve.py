@@ -160,6 +160,22 @@ def _pair(place: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def test_a_head_that_never_ends_is_not_waited_for(models: list[str]) -> None:
+    code = "from impasto.apps.web import server; server.HEAD_SECONDS = 1.0; from impasto.apps.cli import main; main()"
+    with serving(models, code=code) as served:
+        begun = time.monotonic()
+        with socket.create_connection(_pair(served.place), timeout=60) as slow:
+            slow.sendall(b"GET /v1/health HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+            assert slow.recv(100) == b""
+        assert 0.5 < time.monotonic() - begun < 50
+        connection = served.connect()
+        for _ in range(2):  # one that keeps its connection is not cut off between two requests
+            connection.request("GET", "/v1/health")
+            assert connection.getresponse().read().startswith(b"{")
+            time.sleep(0.3)
+        connection.close()
+
+
 def test_a_token_and_a_warning_where_others_can_reach_it(models: list[str]) -> None:
     with serving(models, "--host", "0.0.0.0", IMPASTO_TOKEN="correct-horse") as served:
         assert served.get("/v1/models")[0] == 401

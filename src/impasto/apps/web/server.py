@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from impasto.apps.web.app import Server, with_server
 from impasto.apps.web.settings import Settings
@@ -15,6 +16,7 @@ from impasto.apps.web.shelf import Shelf
 from impasto.errors import ImpastoError
 
 GRACE = 30  # seconds to finish what runs
+HEAD_SECONDS = 15.0  # for the head of a request to arrive
 
 
 def bind(settings: Settings) -> socket.socket:
@@ -67,7 +69,7 @@ def serve(
     config = uvicorn.Config(
         app,
         # One set of parts everywhere: what else is installed must not change how requests are read.
-        http="h11",
+        http=_Timed,
         ws="none",
         loop="asyncio",
         lifespan="on",
@@ -89,6 +91,40 @@ def serve(
         server.pool.close()
         with suppress(OSError):
             bound.close()
+
+
+class _Timed(H11Protocol):
+    """Closes a connection whose request does not get to its body in time: such ones cost little, but are many."""
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        """Time runs from the first byte of a request to the end of its head; more bytes do not give it more."""
+        known = self.cycle is not None and not self.cycle.response_complete
+        if known and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        elif not known and self._timer is None:
+            self._timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+
+    def _too_slow(self) -> None:
+        self._timer = None
+        idle = self.cycle is None or self.cycle.response_complete
+        if idle and not self.transport.is_closing():
+            self.transport.close()
 
 
 class _Graceful(uvicorn.Server):
