@@ -22,14 +22,9 @@ from impasto.apps.cli.report import NAME
 from impasto.runtime.picture import Picture
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'impasto[scale]'")
-torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'impasto[train]'")
+pytest.importorskip("torch", reason="torch is not installed: pip install 'impasto[train]'")
 
-from impasto.training.checkpoint import load_checkpoint  # noqa: E402
-from impasto.training.journal import Journal  # noqa: E402
-from impasto.training.loop import run as run_loop  # noqa: E402
-from impasto.training.recipe import load_recipe  # noqa: E402
-from impasto.training.tasks.gan import GanTask  # noqa: E402
-from training.support import draw_folder  # noqa: E402 (needs torch)
+from together import assert_as_one, write_recipes  # noqa: E402 (needs torch)
 
 Stylize = Callable[..., int]
 Capture = pytest.CaptureFixture[str]
@@ -47,7 +42,17 @@ pytestmark = [
 @pytest.fixture(scope="module", autouse=True)
 def _session() -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    for attempt in range(5):
+        try:
+            ray.init(
+                address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+            )
+            break
+        except Exception:  # On a machine that is very busy, Ray gives its own processes too little time to start.
+            ray.shutdown()
+            gc.collect()
+            if attempt == 4:
+                raise
     yield
     ray.shutdown()
     gc.collect()  # here, where what it finds of Ray's is forgiven
@@ -171,43 +176,10 @@ def test_a_worker_that_cannot_paint(stylize: Stylize, style_bundle: Path) -> Non
         list(cluster.paint(errands, b"no model", kit, workers=1))
 
 
-RECIPE = """
-task = "gan"
-name = "tiny"
-steps = 4
-seed = 3
-precision = "fp32"
-batch = 4
-accumulate = {accumulate}
-measure_every = 0
-watch_every = 0
-save_every = 100
-sample_every = 100
-[net]
-height = 16
-width = 16
-latent = 8
-max_width = 8
-critic_max_width = 8
-[data]
-folder = "pictures"
-[loss]
-r1 = 1.0
-every = 2
-[augment]
-strength = 0.5
-[optim]
-warmup = 0
-lr = 0.01
-"""
-
-
 def test_training_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("IMPASTO_CACHE", str(tmp_path / "cache"))
-    draw_folder(tmp_path / "pictures", 16, size=(16, 16))
-    for accumulate in (1, 2):
-        Path(f"{accumulate}.toml").write_text(RECIPE.format(accumulate=accumulate))
+    write_recipes(tmp_path)
     together = ["cluster", "train", "--cluster", "local", "--workers", "2", "1.toml", "--run", "ours"]
     assert run([*together, "--set", "optim.rl=1"]) == 2
     assert "There is no recipe key called 'optim.rl'" in capsys.readouterr().err
@@ -217,9 +189,4 @@ def test_training_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert lines(capsys.readouterr().out)[0]["step"] == 4
     assert not Path(".impasto-ray").exists()
 
-    torch.set_num_threads(1)
-    run_loop(GanTask(load_recipe(Path("2.toml")), cache=tmp_path), Journal("alone"))
-    ours, theirs = (load_checkpoint(Path(name) / "checkpoint.safetensors").tensors for name in ("ours", "alone"))
-    for key in theirs:
-        if not key.endswith("typical"):  # a buffer, that of the first process's own batches
-            torch.testing.assert_close(ours[key], theirs[key], rtol=1e-3, atol=1e-5)
+    assert_as_one(tmp_path)
