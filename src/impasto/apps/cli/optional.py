@@ -10,9 +10,6 @@ import os
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from impasto.runtime.palette import COLORS
-from impasto.runtime.pixels.color import KEEP_COLORS, color_mode
-
 
 def completed(arguments: Sequence[str]) -> list[str]:
     """The arguments with ``--keep-colors`` and ``--palette`` followed by a value, as ``--name=value``."""
@@ -20,15 +17,22 @@ def completed(arguments: Sequence[str]) -> list[str]:
     out, rest = [], list(arguments[:end])
     while rest:
         word = rest.pop(0)
+        # Imported where they are needed: the help of a command, or a slip in its name, should not wait for numpy.
         if word == "--keep-colors":
+            from impasto.runtime.pixels.color import color_mode
+
             word = f"{word}={rest.pop(0) if rest and _is_mode(rest[0]) else color_mode(True)}"
         elif word == "--palette":
+            from impasto.runtime.palette import COLORS
+
             word = f"{word}={rest.pop(0) if rest and _is_number(rest[0]) else COLORS}"
         out.append(word)
     return [*out, *arguments[end:]]
 
 
 def _is_mode(word: str) -> bool:
+    from impasto.runtime.pixels.color import KEEP_COLORS
+
     if word in KEEP_COLORS:
         return True
     # A slip of the pen, unless it is a picture or folder: the sentence about it offers the right word.
