@@ -19,6 +19,7 @@ from impasto.runtime.fitting import file_limit
 from impasto.runtime.mural import paint_file
 from impasto.runtime.picture import Picture, PictureInfo, resample
 from impasto.runtime.similarity import ssim
+from impasto.runtime.stopping import Stop, StoppedError
 from impasto.runtime.style import StyleModel
 from impasto.runtime.tiles import Area
 from impasto.runtime.working import FINE, FinestLayer
@@ -219,6 +220,20 @@ def test_fine_strokes_count_against_the_memory(
     assert file_limit(model, tmp_path / "photo.png", max_memory=limit) is None
     assert file_limit(model, tmp_path / "photo.png", max_memory=limit, stroke="16px") is None
     assert file_limit(model, tmp_path / "photo.png", max_memory=limit, stroke="4px") == limit
+
+
+def test_bringing_up_can_be_stopped(model: StyleModel, large: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop, rows = Stop(), list[int]()
+    monkeypatch.setattr(guided, "_ROWS", 4000)
+
+    def progress(now: Progress) -> None:
+        if now.unit == "rows":
+            rows.append(now.done)
+            stop.now()
+
+    with stop.heeded(), pytest.raises(StoppedError):
+        model.paint(large, STYLE, stroke="16px", progress=progress)
+    assert len(rows) == 1 and rows[0] < 250
 
 
 def test_stylize_takes_them(style_bundle: Path, model: StyleModel, large: Picture) -> None:

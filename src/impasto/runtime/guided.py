@@ -46,18 +46,21 @@ _AROUND = 2 * RADIUS + 4  # rows of the small picture: two means, then the cubic
 _ROWS = BAND // 2  # pixels of a band: some 40 planes of it are held
 
 
-def brought_up(photo: Surface, small: Surface, painted: Surface, *, band: int = _ROWS) -> Iterator[tuple[Area, F32]]:
+def brought_up(
+    photo: Surface, small: Surface, painted: Surface, *, band: int | None = None
+) -> Iterator[tuple[Area, F32]]:
     """A painting at the size of the photo.
 
     Args:
         photo: the photo [H,W].
         small: the photo as it was painted [h,w]; larger than the photo where strokes are finer than the painter's own.
         painted: the painting of that [h,w].
-        band: about how many pixels are worked on at once.
+        band: about how many pixels are worked on at once; None: as many as pay.
 
     Yields:
         From the top down, where a band lies and its float32 [rows,W,3] in 0..1.
     """
+    band = _ROWS if band is None else band
     if (small.height, small.width) == (photo.height, photo.width):
         for area in Area(0, 0, photo.height, photo.width).bands(band):
             yield area, painted.rgb(area)

@@ -17,6 +17,7 @@ from impasto.progress import OnProgress, Progress, silent
 from impasto.runtime.canvas import Canvas, Sheet, Surface, resampled, surface_of
 from impasto.runtime.guided import Part, brought_up
 from impasto.runtime.picture import Picture
+from impasto.runtime.stopping import heeded_stop
 from impasto.runtime.tiles import Area
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def surface_at(
 
     Raises:
         PictureError: there is no room for the working pictures, where the photo is on disk.
+        StoppedError: the work was stopped.
     """
     with ExitStack() as held:
         alike = working == (photo.width, photo.height)
@@ -63,7 +65,10 @@ def surface_at(
         finish = paint(small, painted)
         shown = _Shown(painted, small)
         layer = FinestLayer(small, shown, photo, detail) if detail > 0 else None
+        stop = heeded_stop()
         for area, rgb in brought_up(photo, small, shown):
+            if stop is not None:
+                stop.check()
             own = photo.rgb(area)
             if layer is not None:
                 rgb = layer(area, rgb, own)
