@@ -105,12 +105,13 @@ def test_the_newest_setting_wins_and_one_request_runs_at_a_time(studio: Visit) -
         running[0] -= 1
         route.fulfill(response=answer)
 
-    page.wait_for_timeout(1500)  # the finer preview
+    studio.painted(1024)
     page.route("**/v1/stylize", slowly)
     sent = len(studio.forms)
     for value in range(90, 0, -10):
         page.locator("#strength").fill(str(value))
-    page.wait_for_timeout(4000)
+    wanted = page.get_attribute("#after", "data-asked")
+    page.wait_for_selector(f'#after[data-side="1024"][data-shown="{wanted}"]')
     page.unroute("**/v1/stylize")
     asked = [field(form, "strength")[0] for form in studio.forms[sent:]]
     assert most[0] == 1

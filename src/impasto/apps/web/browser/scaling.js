@@ -50,54 +50,63 @@ export function resized(planes, channels, [width, height], [toWidth, toHeight], 
 export const scaled = (planes, from, to) =>
   from[0] === to[0] && from[1] === to[1] ? planes : resized(planes, 3, from, to).map((value) => clip(value, 0, 1));
 
-/** Each value from those around it, down and across, within `reach`; at the edges the edge counts again. */
+/** Each value from those around it, across and down, within `reach`; at the edges the edge counts again. */
 function around(planes, [width, height], reach, weigh, start = 0) {
   const step = (from, length, gap) => {
     const out = new Float32Array(from.length).fill(start);
     for (let base = 0; base < from.length; base += length * gap)
       for (let place = 0; place < length; place++)
-        for (let k = -reach; k <= reach; k++) {
-          const to = base + place * gap, beside = base + clip(place + k, 0, length - 1) * gap;
-          for (let i = 0; i < gap; i++) out[to + i] = weigh(out[to + i], from[beside + i], k);
-        }
+        for (let k = -reach; k <= reach; k++)
+          weigh(out, base + place * gap, from, base + Math.min(length - 1, Math.max(0, place + k)) * gap, gap, k);
     return out;
   };
-  return step(step(planes, height, width), width, 1);
+  return step(step(planes, width, 1), height, width);
 }
-const mean = (planes, size) => around(planes, size, 2, (sum, value) => sum + value / 5);
+const summed = (weights) => (out, to, from, beside, count, k) => {
+  const weight = weights[k + (weights.length >> 1)];
+  for (let i = 0; i < count; i++) out[to + i] += weight * from[beside + i];
+};
+const extreme = (end) => (out, to, from, beside, count) => {
+  for (let i = 0; i < count; i++) out[to + i] = end(out[to + i], from[beside + i]);
+};
+const mean = (planes, size) => around(planes, size, 2, summed([0.2, 0.2, 0.2, 0.2, 0.2]));
 
 /** A mask blurred by a Gaussian. */
 export function blurred(plane, size, deviation) {
   const reach = Math.ceil(3 * deviation), bell = Array.from({ length: 2 * reach + 1 }, (_, i) => Math.exp(-0.5 * ((i - reach) / deviation) ** 2));
   const total = bell.reduce((sum, value) => sum + value, 0);
-  return around(plane, size, reach, (sum, value, k) => sum + (value * bell[k + reach]) / total);
+  return around(plane, size, reach, summed(bell.map((value) => value / total)));
 }
 
 export const stretched = (plane, from, to) => (from[0] === to[0] && from[1] === to[1] ? plane : resized(plane, 1, from, to, LINEAR));
 
 /** How the painting's colours follow the photo's around each pixel: nine planes, painting by photo, then one of R2. */
 function slopes(guide, painting, size) {
-  const n = size[0] * size[1], products = new Float32Array(16 * n), plane = (planes, c) => planes.subarray(c * n, c * n + n);
+  const n = size[0] * size[1], products = new Float32Array(16 * n);
   const pairs = [[0, 0], [0, 1], [0, 2], [1, 1], [1, 2], [2, 2]];
   pairs.forEach(([a, b], k) => { for (let i = 0; i < n; i++) products[k * n + i] = guide[a * n + i] * guide[b * n + i]; });
   for (let k = 0; k < 9; k++) for (let i = 0; i < n; i++) products[(6 + k) * n + i] = painting[Math.trunc(k / 3) * n + i] * guide[(k % 3) * n + i];
   for (let c = 0; c < 3; c++) for (let i = 0; i < n; i++) products[15 * n + i] += painting[c * n + i] ** 2;
   const together = mean(products, size), [ours, theirs] = [mean(painting, size), mean(guide, size)], found = new Float32Array(10 * n);
-  for (let i = 0; i < n; i++) {
-    const g = [0, 1, 2].map((c) => theirs[c * n + i]), p = [0, 1, 2].map((c) => ours[c * n + i]);
-    const [a, b, c, d, e, f] = pairs.map(([x, y], k) => plane(together, k)[i] - g[x] * g[y] + (x === y ? 0.0004 : 0));
-    const inverse = [d * f - e * e, c * e - b * f, b * e - c * d, a * f - c * c, b * c - a * e, a * d - b * b];
-    const whole = a * inverse[0] + b * inverse[1] + c * inverse[2], [A, B, C, D, E, F] = inverse.map((value) => value / whole);
-    let spread = together[15 * n + i] + 0.0001, explained = 0;
+  const [T, flat] = [together, 0.0004];
+  for (let i = 0; i < n; i++) { // plain numbers: arrays of three for each pixel would take most of the time
+    const g = theirs[i], h = theirs[n + i], k = theirs[2 * n + i];
+    const a = T[i] - g * g + flat, b = T[n + i] - g * h, c = T[2 * n + i] - g * k;
+    const d = T[3 * n + i] - h * h + flat, e = T[4 * n + i] - h * k, f = T[5 * n + i] - k * k + flat;
+    const A = d * f - e * e, B = c * e - b * f, C = b * e - c * d, D = a * f - c * c, E = b * c - a * e, F = a * d - b * b;
+    const whole = a * A + b * B + c * C;
+    let spread = T[15 * n + i] + 0.0001, explained = 0;
     for (let channel = 0; channel < 3; channel++) {
-      const [x, y, z] = [0, 1, 2].map((k) => together[(6 + 3 * channel + k) * n + i] - p[channel] * g[k]);
-      const row = [A * x + B * y + C * z, B * x + D * y + E * z, C * x + E * y + F * z];
-      row.forEach((value, k) => { found[(3 * channel + k) * n + i] = value; });
-      explained += row[0] * x + row[1] * y + row[2] * z;
-      spread -= p[channel] ** 2;
+      const p = ours[channel * n + i], at = 3 * channel * n + i;
+      const x = T[6 * n + at] - p * g, y = T[7 * n + at] - p * h, z = T[8 * n + at] - p * k;
+      found[at] = (A * x + B * y + C * z) / whole;
+      found[n + at] = (B * x + D * y + E * z) / whole;
+      found[2 * n + at] = (C * x + E * y + F * z) / whole;
+      explained += found[at] * x + found[n + at] * y + found[2 * n + at] * z;
+      spread -= p * p;
     }
     const share = (found[9 * n + i] = clip(explained / spread, 0, 1));
-    for (let k = 0; k < 9; k++) found[k * n + i] *= Math.min(2 * share, 1);
+    for (let plane = 0; plane < 9; plane++) found[plane * n + i] *= Math.min(2 * share, 1);
   }
   return mean(found, size);
 }
@@ -106,7 +115,7 @@ function slopes(guide, painting, size) {
 export function brought(small, painted, size, to, detail) {
   const alike = size[0] === to[0] && size[1] === to[1], larger = size[0] > to[0] || size[1] > to[1];
   const lean = alike || larger ? null : slopes(small, painted, size);
-  const [low, high] = lean ? [[Math.min, 2], [Math.max, -1]].map(([end, start]) => around(painted, size, 1, (so, value) => end(so, value), start)) : [];
+  const [low, high] = lean ? [[Math.min, 2], [Math.max, -1]].map(([end, start]) => around(painted, size, 1, extreme(end), start)) : [];
   const most = Math.min(1, to[1] / size[1] - 1), steep = (t) => t * t * (3 - 2 * t);
   const least = size[0] < to[0] ? size : to, reduced = least.map((side) => Math.max(1, Math.ceil(side / 2)));
   let below = null;
