@@ -42,7 +42,7 @@ pytestmark = [
 @pytest.fixture(scope="module", autouse=True)
 def _session() -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    for attempt in range(5):
+    for attempt in range(3):
         try:
             ray.init(
                 address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
@@ -51,7 +51,7 @@ def _session() -> Iterator[None]:
         except Exception:  # On a machine that is very busy, Ray gives its own processes too little time to start.
             ray.shutdown()
             gc.collect()
-            if attempt == 4:
+            if attempt == 2:
                 raise
     yield
     ray.shutdown()
