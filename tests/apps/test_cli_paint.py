@@ -98,7 +98,7 @@ def test_several_photos_and_the_fast_painter(place: Path, style_bundle: Path, ca
 
 
 def test_masks_colours_and_detail_are_those_of_stylize(place: Path) -> None:
-    plain = ["paint", "photo.jpg", "-s", "sea.png", *QUICK, "--steps", "5"]
+    plain = ["paint", "photo.jpg", "-s", "sea.png", *QUICK, "--steps", "5", "--content", "0.05"]
     assert run([*plain, "-o", "plain.png"]) == 0
     whole = Picture.open("plain.png").rgb
     photo = Picture.open("photo.jpg").resized(48).rgb
@@ -118,6 +118,25 @@ def test_masks_colours_and_detail_are_those_of_stylize(place: Path) -> None:
     }.items():
         assert run([*plain, "-o", name, *words]) == 0
         assert np.abs(Picture.open(name).rgb - whole).max() > 0.01, name
+
+
+def test_weights_and_the_foreground_are_passed_on(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    specs: list[Any] = []
+
+    def load(spec: Any, *_: Any) -> Any:
+        specs.append(spec)
+        return tiny_vgg()
+
+    monkeypatch.setattr(paint_module, "load_features", load)
+    front = np.zeros((36, 48), np.float32)
+    front[:, 24:] = 1
+    monkeypatch.setattr("impasto.runtime.foreground.find_foreground", lambda photo: front)
+    words = ["paint", "photo.jpg", "-s", "sea.png", "-o", "front.png", *QUICK, "--steps", "5"]
+    assert run([*words, "--weights", "own.pth", "--foreground", "auto"]) == 0
+    assert specs[0].weights == "own.pth"
+    apart = np.abs(Picture.open("front.png").rgb - Picture.open("photo.jpg").resized(48).rgb)
+    assert apart[:, :20].max() < 0.003 < apart[:, 28:].max()
+    assert read_recipe("front.png").settings["detail"] == 0
 
 
 def test_what_the_photo_file_held_is_kept_unless_stripped(place: Path) -> None:

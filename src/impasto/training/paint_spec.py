@@ -62,7 +62,7 @@ class PaintSpec:
     coarsest: int = 128
     factor: float = 2.0
     content: float = 1.0
-    style: float = 1.5
+    style: float = 2.0
     strength: float = 1.0
     smooth: float = 1.0
     stroke: Stroke | None = None

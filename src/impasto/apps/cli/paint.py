@@ -30,6 +30,7 @@ from impasto.runtime.picture import Picture
 from impasto.runtime.style import StyleModel
 from impasto.training.paint_spec import (
     EVERY,
+    LARGEST_UNASKED,
     NETWORKS,
     OPTIMIZERS,
     PRECISIONS,
@@ -68,7 +69,10 @@ def paint(
     ] = None,
     size: Annotated[
         int | None,
-        typer.Option(min=SMALLEST, help="Long side to paint at, in pixels; the photo's own, up to 768, by default."),
+        typer.Option(
+            min=SMALLEST,
+            help=f"Long side to paint at, in pixels; the photo's own, up to {LARGEST_UNASKED}, by default.",
+        ),
     ] = default("size"),
     steps: Annotated[int, typer.Option(min=1, help="Steps at each size of the pyramid.")] = default("steps"),
     content: Annotated[float, typer.Option(min=0, help="How much the photo's layout weighs.")] = default("content"),
@@ -173,7 +177,8 @@ def paint(
     brushes = [Brush(picture, weight_of(one)) for picture, one in zip(paintings, wanted, strict=True)]
     with Reporter(json) as report, stop_signals() as wish:
         net = load_features(spec, where, report)
-        told = _recipe(spec, wanted, digest_of(net)) if recipe else NO_RECIPE
+        looks = {"keep_colors": keep_colors, "palette": palette, "detail": detail}
+        told = _recipe(spec, wanted, looks, digest_of(net)) if recipe else NO_RECIPE
         for job in jobs:
             began = time.perf_counter()
             photo = Picture.open(job.source, max_pixels=max_pixels)  # type: ignore[arg-type]
@@ -182,7 +187,7 @@ def paint(
                 brushes,
                 spec,
                 masks,
-                looks={"keep_colors": keep_colors, "palette": palette, "detail": detail},
+                looks=looks,
                 device=str(where),
                 fast=fast,
                 net=net,
@@ -286,7 +291,7 @@ def _asked(wish: Wish) -> Callable[[], bool]:
     return stop
 
 
-def _recipe(spec: PaintSpec, wanted: Sequence[Wanted], digest: str) -> str:
+def _recipe(spec: PaintSpec, wanted: Sequence[Wanted], looks: dict[str, Any], digest: str) -> str:
     from impasto.runtime.recipe import Ingredient, Recipe
 
     styles = []
@@ -296,6 +301,7 @@ def _recipe(spec: PaintSpec, wanted: Sequence[Wanted], digest: str) -> str:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         styles.append(Ingredient(style=name, weight=weight_of(one), sha256=sha256))
     settings = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(spec).items()}
+    settings |= looks
     settings.pop("weights")  # a path; the digest says which they are
     return Recipe(model=spec.network, model_sha256=digest, styles=styles, settings=settings, command="paint").to_text()
 
