@@ -53,11 +53,14 @@ Form = list[tuple[str, str]]
 # What Chromium tells of a request leaves out forms with files in them.
 _NOTE_FORMS = """
 window.forms = [];
+window.most = 0; // of those that somebody waited for at one time
 const real = window.fetch;
+let waiting = 0;
 window.fetch = (address, how) => {
-  if (how?.body instanceof FormData && String(address).endsWith('v1/stylize'))
-    window.forms.push([...how.body].map(([name, value]) => [name, typeof value === 'string' ? value : '(file)']));
-  return real(address, how);
+  if (!(how?.body instanceof FormData) || !String(address).endsWith('v1/stylize')) return real(address, how);
+  window.forms.push([...how.body].map(([name, value]) => [name, typeof value === 'string' ? value : '(file)']));
+  window.most = Math.max(window.most, ++waiting);
+  return real(address, how).finally(() => { waiting -= 1; });
 };
 """
 
