@@ -57,7 +57,8 @@ window.most = 0; // of those that somebody waited for at one time
 const real = window.fetch;
 let waiting = 0;
 window.fetch = (address, how) => {
-  if (!(how?.body instanceof FormData) || !String(address).endsWith('v1/stylize')) return real(address, how);
+  if (!(how?.body instanceof FormData) || !String(address).endsWith('v1/stylize') || how.signal?.aborted)
+    return real(address, how);
   window.forms.push([...how.body].map(([name, value]) => [name, typeof value === 'string' ? value : '(file)']));
   window.most = Math.max(window.most, ++waiting);
   return real(address, how).finally(() => { waiting -= 1; });

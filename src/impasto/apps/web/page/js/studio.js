@@ -175,9 +175,9 @@ export class Studio {
   }
 
   #follow = newest(async () => {
+    clearTimeout(this.#finer); // of the run before this one
     if (!await this.#preview(QUICK)) return;
     const photo = this.photo;
-    clearTimeout(this.#finer);
     if (Math.max(photo.width, photo.height) > QUICK) this.#finer = setTimeout(() => this.#preview(FINE), REST);
   });
 
