@@ -85,7 +85,8 @@ class Resemblance:
         high, wide = (-(-side // CELL) for side in counts.shape)
         whole = np.zeros((high * CELL, wide * CELL), np.float32)
         whole[: counts.shape[0], : counts.shape[1]] = counts
-        return whole.reshape(high, CELL, wide, CELL).sum((1, 3), dtype=np.float32)
+        summed: F32 = whole.reshape(high, CELL, wide, CELL).sum((1, 3), dtype=np.float32)
+        return summed
 
 
 @torch.no_grad()
@@ -102,10 +103,9 @@ def resemblance(features: Tensor, painting: Tensor, *, step: int = 2, margin: in
         step: positions from one patch of the picture to the next.
         margin: positions along the borders of both to leave out.
     """
-    shapes = [(int(x.shape[2]), int(x.shape[3])) for x in (features, painting)]
+    ours_shape, theirs_shape = ((int(x.shape[2]), int(x.shape[3])) for x in (features, painting))
     features, painting = (
-        x[:, :, margin : high - margin, margin : wide - margin]
-        for x, (high, wide) in zip((features, painting), shapes, strict=True)
+        x[:, :, margin : x.shape[2] - margin, margin : x.shape[3] - margin] for x in (features, painting)
     )
     patches = F.unfold(features.float(), SIDE, stride=step)[0].T  # [K,9C]
     ours = F.normalize(patches, dim=1)
@@ -129,7 +129,8 @@ def resemblance(features: Tensor, painting: Tensor, *, step: int = 2, margin: in
         torch.stack((found // across + reach, found % across + reach), 1).numpy(),
         best.numpy(),
         texture.numpy(),
-        *shapes,
+        ours_shape,
+        theirs_shape,
         margin,
     )
 
