@@ -53,11 +53,11 @@ def _surroundings(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def delivered(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """What was to be exported: (run, out, overwrite, quality). The exporter has tests of its own, and takes a while."""
+    """What was to be exported: (run, out, overwrite, quality, ways to a smaller file). The exporter has own tests."""
     found: list[tuple[Any, ...]] = []
 
-    def deliver(run: Any, out: Any, *, quality: Any = None, overwrite: bool, progress: Any) -> Any:
-        found.append((str(run), str(out), overwrite, quality))
+    def deliver(run: Any, out: Any, *, quality: Any = None, overwrite: bool, progress: Any, **small: bool) -> Any:
+        found.append((str(run), str(out), overwrite, quality, *(name for name in small if small[name])))
         return SimpleNamespace(size=1_500_000, manifest=SimpleNamespace(step=3), differences={"synthesis": 1e-6})
 
     monkeypatch.setattr(delivery, "deliver", deliver)
@@ -149,6 +149,10 @@ def test_a_run_is_exported_as_what_it_is(pictures: Path, capsys: Capture, delive
         "path": "c.impasto", "bytes": 1_500_000, "step": 3, "synthesis_difference": 1e-6,
     }  # fmt: skip
     assert delivered[-1] == ("runs/my-cats", "c.impasto", False, {"fd_efflite0_10k": 3.0})
+    assert run(["export", "runs/my-cats", "-o", "c.impasto", "--half"]) == 0
+    assert delivered[-1] == ("runs/my-cats", "c.impasto", False, {}, "half")
+    assert run(["export", "runs/my-cats", "-o", "c.impasto", "--lean"]) == 2
+    assert "--lean is about autoencoders" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ GENERATORS = [name for name, path in bundled_models().items() if Bundle.open(pat
 
 
 def test_there_are_some() -> None:
-    assert {"cats", "mnist"} <= set(GENERATORS)
+    assert {"cats", "mnist", "nouns"} <= set(GENERATORS)
 
 
 @pytest.mark.parametrize("name", GENERATORS)

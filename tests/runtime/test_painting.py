@@ -115,7 +115,8 @@ def test_when_a_picture_is_painted_in_parts(monkeypatch: pytest.MonkeyPatch) -> 
     cases = [
         (4_000_000, None, "onnxruntime", None),
         (12_000_000, None, "onnxruntime", None),
-        (100_000_000, None, "onnxruntime", 4 * GB),
+        (24_000_000, None, "onnxruntime", None),
+        (30_000_000, None, "onnxruntime", 4 * GB),
         (12_000_000, GB, "onnxruntime", GB),
         (7_000_000, GB, "onnxruntime", None),
         (7_000_000, GB, "openvino", GB),
@@ -128,6 +129,15 @@ def test_when_a_picture_is_painted_in_parts(monkeypatch: pytest.MonkeyPatch) -> 
     assert parts_limit(spec, 7_000_000, GB, engine="onnxruntime") == GB
     assert parts_limit(spec, 7_000_000, GB, engine="onnxruntime", largest=9_000_000) is None, "what it kept serves"
     assert parts_limit(spec, 7_000_000, GB, engine="onnxruntime", largest=1_000_000) == GB
+
+
+def test_a_large_picture_is_painted_in_parts_even_where_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(painting, "resident", lambda: 0)
+    monkeypatch.setattr(painting, "default_limit", lambda: PLENTY)
+    spec = style_manifest().graphs["painter"]
+    for pixels, limit in ((24_000_000, None), (24_000_001, PLENTY)):
+        assert parts_limit(spec, pixels, None, engine="onnxruntime") == limit
+        assert parts_limit(replace(spec, receptive_field=None), pixels, None, engine="onnxruntime") is None
 
 
 def test_a_painter_that_looks_at_all_at_once_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -278,6 +278,11 @@ def test_a_flow_of_latents_goes_into_the_file(tmp_path: Path) -> None:
     drawer = Generator.load(tmp_path / "vae.impasto", threads=1)
     assert drawer.priors == ("flow", "mixture", "normal")
     task = VaeTask.from_run(tmp_path / "run", checkpoint=Journal(tmp_path / "run").best)
+    lean = export_generator(tmp_path / "run", tmp_path / "lean.impasto", best=True, lean=True)
+    assert set(lean.differences) == {"synthesis", "flow"}
+    small = Generator.load(tmp_path / "lean.impasto", threads=1)
+    assert small.priors == ("flow", "normal") and not small.can_reconstruct
+    np.testing.assert_allclose(small.sample(3)[0].rgb, drawer.sample(3)[0].rgb, atol=1e-6)
     normals = torch.from_numpy(drawer.latents(4, 3, prior="normal"))
     np.testing.assert_allclose(drawer.latents(4, 3), fit_flow(task)(normals).numpy(), atol=PARITY)
 

@@ -35,6 +35,7 @@ def deliver(
     out: str | Path,
     *,
     half: bool = False,
+    lean: bool = False,
     quality: Mapping[str, float] | None = None,
     overwrite: bool = False,
     progress: OnProgress = silent,
@@ -44,7 +45,7 @@ def deliver(
     Args:
         run: a run folder of the gan or vae task.
         out: the ``.impasto`` file.
-        half: store weights in 16 bits (see ``export_generator``).
+        half, lean: for a smaller file (see ``export_generator``).
         quality: figures for the manifest; None or empty = those of the run's own measurement of that state.
         overwrite: replace an existing file.
         progress: told of each stage.
@@ -57,4 +58,6 @@ def deliver(
     if best and not quality:
         step = load_checkpoint(journal.best).step
         quality = {key: value for key, value in journal.figures(step).items() if key.startswith(MEASURED)}
-    return export_generator(run, out, best=best, half=half, quality=quality, overwrite=overwrite, progress=progress)
+    return export_generator(
+        run, out, best=best, half=half, lean=lean, quality=quality, overwrite=overwrite, progress=progress
+    )

@@ -107,6 +107,7 @@ def export_generator(
     *,
     best: bool = False,
     half: bool = False,
+    lean: bool = False,
     classes: Sequence[str] | None = None,
     quality: Mapping[str, float] | None = None,
     overwrite: bool = False,
@@ -120,6 +121,7 @@ def export_generator(
         out: the ``.impasto`` file.
         best: take the best checkpoint by the run's own measurements, where there is one, and not the newest.
         half: store weights in 16 bits, which makes half the file (they are computed with in 32).
+        lean: leave out what drawing does not take: a VAE's encoder, and the mixture where there is a flow.
         classes: names of the classes; None: what the run noted, or else the sub-folders of its data.
         quality: measured figures for the manifest, the protocol in the key.
         overwrite: replace an existing file.
@@ -160,6 +162,7 @@ def export_generator(
         tables=tables,
         step=found.step,
         half=half,
+        lean=lean,
         quality=quality,
         overwrite=overwrite,
         created=created,
@@ -176,6 +179,7 @@ def write_generator(
     tables: Mapping[str, Array] | None = None,
     step: int = 0,
     half: bool = False,
+    lean: bool = False,
     quality: Mapping[str, float] | None = None,
     overwrite: bool = False,
     created: str | None = None,
@@ -184,7 +188,7 @@ def write_generator(
     """Write networks as a model file: ``generator``, or ``encoder`` and ``decoder``, in float32 and evaluation mode.
 
     Args:
-        out, half, quality, overwrite, created, progress: as in :func:`export_generator`.
+        out, half, lean, quality, overwrite, created, progress: as in :func:`export_generator`.
         modules: by name, as ``build_gan`` or ``build_vae`` gives them; those of training are left out.
         recipe: says the sizes, and goes into the file.
         classes: names, as many as the spec has classes.
@@ -214,6 +218,9 @@ def write_generator(
         parts = _vae_parts(modules["encoder"], modules["decoder"], spec)
         if "flow" in modules:
             parts[FLOW] = _flow_part(modules["flow"], spec.latent)
+        if lean:
+            del parts["encoder"]
+            members = {} if FLOW in parts else members
     differences: dict[str, float] = {}
     for done, (role, part) in enumerate(parts.items()):
         progress(Progress(done, len(parts) + 1, "stages", role))

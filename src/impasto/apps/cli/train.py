@@ -213,6 +213,9 @@ def export(
     half: Annotated[
         bool, typer.Option("--half", help="Of a model that draws: store weights in 16 bits, for half the file.")
     ] = False,
+    lean: Annotated[
+        bool, typer.Option("--lean", help="Of an autoencoder: only what draws; the file cannot reconstruct.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     json: Json = False,
 ) -> None:
@@ -228,6 +231,8 @@ def export(
         raise TrainingError(f"--dreams is about models of many styles, and {run} is one of {task}: leave it out.")
     if half and task not in ("gan", "vae"):
         raise TrainingError(f"--half is about models that draw pictures, and {run} is one of {task}: leave it out.")
+    if lean and task != "vae":
+        raise TrainingError(f"--lean is about autoencoders, and {run} is a run of {task}: leave it out.")
     if task == "style-one":
         from impasto.training.style_one import export_one
 
@@ -244,7 +249,7 @@ def export(
         apart = {"painter": painter.painter_difference, "encoder": painter.encoder_difference}
     else:
         with Reporter(json) as progress:
-            made = deliver(run, output, half=half, quality=figures, overwrite=overwrite, progress=progress)
+            made = deliver(run, output, half=half, lean=lean, quality=figures, overwrite=overwrite, progress=progress)
         size, step, apart = made.size, made.manifest.step, dict(made.differences)
     if json:
         differences = {f"{name}_difference": value for name, value in apart.items()}
