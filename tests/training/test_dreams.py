@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from helpers import CODE_SIZE, make_style_bundle
-from impasto.errors import BundleError, TrainingError
+from impasto.errors import BundleError, EngineError, TrainingError
 from impasto.progress import Progress, silent
 from impasto.runtime.archive import parse_table
 from impasto.runtime.bundle import MANIFEST, Bundle
@@ -111,6 +111,24 @@ def test_damaged_paintings_are_passed_over(model: StyleModel, paintings: Path, t
         learn_dreams(model, folder)
     with pytest.raises(TrainingError, match="There is no folder"):
         learn_dreams(model, tmp_path / "nowhere")
+
+
+def test_an_encoder_that_fails_is_not_a_damaged_painting(
+    model: StyleModel, paintings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+
+    def fail(*_: Any, **__: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        raise EngineError("onnxruntime cannot run the graph: get the model again.")
+
+    monkeypatch.setattr(StyleModel, "encode", fail)
+    with pytest.raises(EngineError, match="get the model again"):
+        learn_dreams(model, paintings)
+    assert calls == 1, "it would fail for all of them"
+    with pytest.raises(EngineError):  # nor does the exporter make a note of it and go on
+        _dreams(tiny_recipe(paintings.parent), model, 1000, silent)
 
 
 def test_a_model_is_given_dreams_and_stays_what_it_was(style_bundle: Path, paintings: Path, tmp_path: Path) -> None:

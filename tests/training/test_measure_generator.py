@@ -212,7 +212,12 @@ def test_a_grey_model_is_held_against_colours(tmp_path: Path) -> None:
     data = draw(tmp_path / "data", 10)
     for path in draw(tmp_path / "grey", 10).iterdir():
         Image.open(path).convert("L").save(path)
-    assert measuring.measure_generator(tmp_path / "grey", data, count=10).figures["fd_tiny_10"] > 1e-3
+    found = measuring.measure_generator(tmp_path / "grey", data, count=10)
+    assert found.figures["fd_tiny_10"] > 1e-3
+    assert any("samples are grey and the real pictures are not" in remark for remark in found.remarks)
+    alike = measuring.measure_generator(tmp_path / "grey", tmp_path / "grey", count=10)
+    assert alike.figures["fd_tiny_10"] < 1e-9
+    assert alike.remarks[0].endswith(" grey, taken as RGB.") and not any("are not" in one for one in alike.remarks)
     assert measuring.measure_generator(data, data, count=10).figures["fd_tiny_10"] < 1e-9
 
 

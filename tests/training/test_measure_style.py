@@ -100,6 +100,24 @@ def test_three_ways_to_name_files_and_a_folder_for_each_style(bench: Path) -> No
     assert part.missing == ("boat--night",) and "1 pairs are not there (boat--night)" in part.remarks()[0]
 
 
+def test_each_pair_has_its_own_figures(bench: Path) -> None:
+    """Also where photos sort otherwise by their files than by their names: ``boat-2.png`` is before ``boat.png``."""
+    draw(bench / "photos" / "boat-2.png", 6)
+    for path in list((bench / "out").iterdir()):
+        draw(bench / "ours" / path.name.replace("__", "--"), 3)
+    twin = Image.open(bench / "photos" / "boat-2.png").crop((5, 0, 55, 50)).resize((SIZE, SIZE))
+    twin.save(bench / "ours" / "boat-2--wave.png")
+    found = {one.pair.painted.name: one.figures for one in measured(bench, "ours")[0].pairs}
+    assert len(found) == 5
+    least = min(found, key=lambda name: found[name][f"content_lost_tiny_{SIZE}"])
+    assert least == max(found, key=lambda name: found[name][f"ssim_luma_{SIZE}"]) == "boat-2--wave.png"
+    alone = measured(bench, "ours")[0]
+    assert np.mean([one[f"ssim_luma_{SIZE}"] for one in found.values()]) == pytest.approx(
+        alone.figures[f"ssim_luma_{SIZE}"]
+    )
+    assert alone.pairs[0].to_fields(bench / "ours")["painted"] == "boat--night.png"
+
+
 def test_what_is_ambiguous_is_refused(bench: Path) -> None:
     photos, paintings = pictures_in(bench / "photos"), pictures_in(bench / "paintings")
     draw(bench / "out" / "boat-wave.png", 3)
@@ -333,6 +351,8 @@ def test_the_warping_error_tells_a_flickering_clip(tmp_path: Path) -> None:
     assert calm.figures["warping_error_dis"] == pytest.approx(calm.figures["warping_error_dis_film"], rel=0.3)
     for name in ("warping_error_dis", "warping_error_dis_share"):
         assert restless.figures[name] > 5 * calm.figures[name]
+    (alone,) = calm.pairs
+    assert alone.pair.painted.name == "pan--wave.mp4" and alone.figures == calm.figures
     short = write_clip(tmp_path / "short.mp4", frames[:3])
     with pytest.raises(TrainingError, match=r"short.mp4 has 3 frames of 64x48 and pan.mp4 5"):
         clip_figures(film, short)
@@ -356,6 +376,19 @@ def test_the_command(bench: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert ours[f"style_gap_tiny_{SIZE}"] == round(measured(bench, "out")[0].figures[f"style_gap_tiny_{SIZE}"], 6)
     assert ours["weights"] == {"tiny": "0" * 12} and list(ours)[:3] == ["set", "pictures", "clips"]
     assert "3 pairs are not there" in err and "sheet.png" in err
+    assert run(["measure", "style", *places, *folders, "--pairs", "--threads", "1"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ours and lines[5] == rival and len(lines) == 7
+    assert [(one["painted"], one["photo"], one["painting"]) for one in (lines[1], lines[4], lines[6])] == [
+        ("boat__night.png", "boat.png", "night.jpg"),
+        ("old-mill__wave.png", "old-mill.png", "wave.jpg"),
+        ("boat-wave.png", "boat.png", "wave.jpg"),
+    ]
+    assert {name: lines[6][name] for name in rival if name.endswith(f"_{SIZE}")} == {
+        name: value for name, value in rival.items() if name.endswith(f"_{SIZE}")
+    }, "of one picture, median and mean are its own figures"
+    gaps = [one[f"style_gap_tiny_{SIZE}"] for one in lines[1:5]]
+    assert len(set(gaps)) == 4 and np.median(gaps) == pytest.approx(ours[f"style_gap_tiny_{SIZE}"], abs=1e-6)
     assert run(["measure", "style", *places, "--painted", str(bench / "nowhere")]) == 2
     assert "no folder" in capsys.readouterr().err
     for option in ("--vgg", "--lpips", "--artfid"):

@@ -110,7 +110,7 @@ def test_rows_names_and_batches(tmp_path: Path) -> None:
     batch[:] = 0
     assert pictures.array(3).any(), "a batch is a copy"
     assert pictures.skipped == {}
-    assert pictures.remarks[0] == "5 pictures, 8x12 RGB."
+    assert pictures.remarks[0] == "5 pictures, 8x12 RGB." and not pictures.grey
 
 
 def test_pictures_of_every_kind_become_the_same_rows(tmp_path: Path) -> None:
@@ -143,6 +143,9 @@ def test_grey_is_found_by_looking_and_sixteen_bits_are_read(tmp_path: Path) -> N
     sixteen = fit(Picture.from_array(deep_noise(1, 24, 16)), 8, 8)
     assert np.array_equal(pictures.array(2), sixteen[..., :1])
     assert "grey" in pictures.remarks[0] and not any("mixed" in line for line in pictures.remarks)
+    assert pictures.grey and pictures.remarks[0] == "3 pictures, 8x8 grey."
+    asked = small_set(tmp_path, channels=3)
+    assert asked.channels == 3 and asked.grey and asked.remarks[0] == "3 pictures, 8x8 grey, taken as RGB."
 
 
 def test_mixed_kinds_are_said_and_transparency_wins(tmp_path: Path) -> None:

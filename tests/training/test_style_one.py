@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
+from dreaming import dream_members
 from helpers import drawn_photo
 from impasto.errors import BundleError, PictureError, TrainingError, UnknownName
-from impasto.runtime.bundle import Bundle
+from impasto.runtime.bundle import MANIFEST, Bundle, write_bundle
+from impasto.runtime.dream import TABLES, dream
 from impasto.runtime.picture import Picture
+from impasto.runtime.style import StyleModel
 from impasto.training import loop
 from impasto.training import style_one as style_one_module
 from impasto.training.checkpoint import load_checkpoint
@@ -281,16 +285,22 @@ def test_the_model_file(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     """All but the graph itself, which the test of the command makes: the exporter takes a while."""
     quiet(monkeypatch)
     run, out = tmp_path / "run", tmp_path / "one.impasto"
-    loop.run(task_of(place, artist="Me", data={"octaves": 1}), Journal(run), stop_at=1)
+    dreamer, plain = tmp_path / "dreamer.impasto", Bundle.open(place / "base.impasto")
+    held = {name: plain.read(name) for name in plain.members if name != MANIFEST}
+    write_bundle(dreamer, replace(plain.manifest, members={}), held | dream_members(17))
+    loop.run(task_of(place, artist="Me", base=str(dreamer), data={"octaves": 1}), Journal(run), stop_at=1)
     monkeypatch.setattr(style_one_module, "to_onnx", lambda *_, **__: painter_graph())
     with pytest.raises(TrainingError, match="The exported painter differs from torch by"):
         export_one(run, out)
     assert not out.exists()
     monkeypatch.setattr(style_one_module, "painter_difference", lambda *_: 1e-6)
     made = export_one(run, out, quality={"style gap": 0.5})
-    bundle, base = Bundle.open(out, kind="style"), Bundle.open(place / "base.impasto")
+    bundle, base = Bundle.open(out, kind="style"), Bundle.open(dreamer)
     assert bundle.manifest == made.manifest and made.size == out.stat().st_size
     assert bundle.read("encoder.onnx") == base.read("encoder.onnx")
+    assert all(bundle.read(name) == base.read(name) for name in TABLES), "it dreams as the base does"
+    model = StyleModel.load(out, threads=1)
+    assert np.array_equal(dream(model, 3, 2), dream(StyleModel.load(dreamer, threads=1), 3, 2))
     (style,) = bundle.manifest.styles
     assert (style.name, style.title, style.artist, style.year) == ("my-night", "My Night", "Me", "year unknown")
     assert (bundle.manifest.step, bundle.manifest.images_seen) == (1, 2)

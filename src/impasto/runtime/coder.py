@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +29,7 @@ STYLE_SCALE = 512
 LARGEST_SCALE = 4096
 
 
-class Coder:
+class Coder(ABC):
     """A style model without its painter: the part of `impasto.runtime.style.StyleModel` that makes codes.
 
     Attributes:
@@ -121,9 +122,9 @@ class Coder:
     def _table(self) -> Code:
         return self.bundle.table(STYLES, shape=(len(self.styles), self.code_size))
 
+    @abstractmethod
     def _engine(self, role: str) -> Engine:
         """What runs a graph; loaded when it is first needed."""
-        raise NotImplementedError
 
     def _from_file(self, path: Path) -> Code:
         if path.suffix.lower() == ".npy":

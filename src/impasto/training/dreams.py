@@ -6,7 +6,6 @@ style model can be given one, whether or not it was trained towards N(0,1).
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from impasto.errors import BundleError, ImpastoError, TrainingError
+from impasto.errors import BundleError, PictureError, TrainingError
 from impasto.progress import OnProgress, Progress, silent
 from impasto.runtime.archive import format_table
 from impasto.runtime.bundle import MANIFEST, SUFFIX, Manifest, write_bundle
@@ -74,6 +73,7 @@ def learn_dreams(
 
     Raises:
         TrainingError: no such folder, or fewer than ``LEAST`` usable paintings.
+        ImpastoError: the model's encoder cannot be run, or gives no code.
     """
     files = ImageFolder(paintings).files
     _enough(min(count, len(files)))
@@ -81,9 +81,12 @@ def learn_dreams(
     codes: dict[int, Code] = {}
     for done, index in enumerate(dict.fromkeys(chosen)):
         progress(Progress(done, len(set(chosen)), "paintings", "looking"))
-        with suppress(ImpastoError):
+        try:
             painting = Picture.open(files[index])
-            codes[index] = model.encode(painting, scale=min(STYLE_SCALE, round(ENLARGED * min(painting.size))))
+        except PictureError:
+            continue
+        # Outside of it: an encoder that fails is no fault of the painting, and fails for the next one too.
+        codes[index] = model.encode(painting, scale=min(STYLE_SCALE, max(1, round(ENLARGED * min(painting.size)))))
     _enough(len(codes))
     rows = np.stack([codes[index] for index in chosen if index in codes])
     return {name: format_table(table) for name, table in dream_tables(rows, color_numbers(model)).items()}

@@ -38,6 +38,7 @@ from impasto.training.measure_samples import LEAST, classes_like, open_samples, 
 from impasto.training.nets.features import cache_folder
 from impasto.training.pictures import PictureSet
 
+_COLOUR = "The samples are grey and the real pictures are not: the colour that is missing counts in every figure."
 _VERSION = 1  # of what the cache holds: a change of protocol makes features anew
 
 
@@ -133,6 +134,7 @@ def measure_generator(
     channels = 4 if made.channels == 4 else 3
     real = PictureSet(data, made.height, made.width, channels=channels, minimum=LEAST, progress=progress)
     net = load_features(inception, device=device)
+    colour = made.channels == 1 and not real.grey
     order = np.random.Generator(np.random.PCG64(seed)).permutation(len(real))
     chosen, halves = min(count, len(real)), min(count, len(real) // 2) if baseline else 0
     if baseline and halves < LEAST:
@@ -161,7 +163,7 @@ def measure_generator(
         baseline=base,
         same_size=alike,
         halves=halves,
-        remarks=(*made.remarks, *real.remarks),
+        remarks=(*made.remarks, *real.remarks, *((_COLOUR,) if colour else ())),
         seconds=round(time.perf_counter() - started, 1),
     )
 

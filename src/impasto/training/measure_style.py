@@ -48,7 +48,27 @@ NETWORKS: dict[str, Callable[[str | Path | None, torch.device, OnProgress], Netw
 }
 """Feature networks by name. Painters are trained against the first; nobody trains one against the second."""
 
-_Rows = dict[str, list[float]]
+_Rows = dict[str, dict[Path, float]]  # figure -> painted file -> value
+
+
+@dataclass(frozen=True, slots=True)
+class PairScores:
+    """What was measured of one painted picture or clip.
+
+    Attributes:
+        pair: its files.
+        figures: by name, as those of the set that it counts in.
+    """
+
+    pair: Pair
+    figures: dict[str, float]
+
+    def to_fields(self, folder: Path) -> dict[str, Any]:
+        """One line of JSON; ``folder`` is that of the set."""
+        pair = self.pair
+        names = {"set": str(folder), "painted": pair.painted.relative_to(folder).as_posix()}
+        names |= {"photo": pair.photo.name, "painting": pair.painting.name}
+        return names | _rounded(self.figures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +81,7 @@ class SetScores:
         figures: by name; the name is the protocol.
         weights: sha256 digits of what measured, by network.
         remarks: sentences for a person.
+        pairs: the figures of each picture, then of each clip. ArtFID and FID are of sets alone.
     """
 
     folder: Path
@@ -69,11 +90,12 @@ class SetScores:
     figures: dict[str, float]
     weights: dict[str, str] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    pairs: tuple[PairScores, ...] = ()
 
     def to_fields(self) -> dict[str, Any]:
-        """One line of JSON."""
+        """One line of JSON, without the pairs."""
         counts = {"set": str(self.folder), "pictures": self.pictures, "clips": self.clips}
-        return {**counts, **{name: round(value, 6) for name, value in self.figures.items()}, "weights": self.weights}
+        return {**counts, **_rounded(self.figures), "weights": self.weights}
 
 
 def measure_style(
@@ -130,9 +152,10 @@ def measure_style(
             heads = Lpips(lpips, vgg, where)
             weights["lpips"] = heads.digest
             for one, row in zip(sets, rows, strict=True):
-                row[f"lpips_vgg_{size}"] = [
-                    heads(_square(pair.painted, size, where), _square(pair.photo, size, where)) for pair in one.pairs
-                ]
+                row[f"lpips_vgg_{size}"] = {
+                    pair.painted: heads(_square(pair.painted, size, where), _square(pair.photo, size, where))
+                    for pair in one.pairs
+                }
     scores = []
     art = None if inception is None else load_features(inception, device=where)
     if art is not None:
@@ -141,9 +164,15 @@ def measure_style(
         found = _summed(row)
         if art is not None and len(one.pairs) > 1:
             found |= _art_fid(art, one, found[f"lpips_vgg_{size}"], size)
-        found |= _of_clips(one.clips, progress)
+        films = _of_clips(one.clips, progress)
+        found |= _summed(films)
         said = (*remarks, *one.remarks())
-        scores.append(SetScores(one.folder, len(one.pairs), len(one.clips), found, dict(weights), said))
+        each = tuple(
+            PairScores(pair, {name: values[pair.painted] for name, values in table.items()})
+            for pairs, table in ((one.pairs, row), (one.clips, films))
+            for pair in pairs
+        )
+        scores.append(SetScores(one.folder, len(one.pairs), len(one.clips), found, dict(weights), said, each))
     return scores
 
 
@@ -172,7 +201,10 @@ def _by_network(
                     seen = figures.tensor(figures.whole(pair.painting, size), device)
                     styles[pair.painting] = figures.facts(net.run(seen), content=False)
                 features = net.run(_square(pair.painted, size, device))
-                _add(row, net, size, figures.facts(features, content=True), ours, styles[pair.painting], unlike)
+                theirs = styles[pair.painting]
+                found = _of_pair(net, size, figures.facts(features, content=True), ours, theirs, unlike)
+                for name, value in found.items():
+                    row.setdefault(name, {})[pair.painted] = value
 
 
 def _with_next(
@@ -192,9 +224,9 @@ def _with_next(
         yield photo, held[at], held[beside] if beside != at else None
 
 
-def _add(
-    row: _Rows, net: Network, size: int, painted: Facts, photo: Facts, painting: Facts, unlike: float | None
-) -> None:
+def _of_pair(
+    net: Network, size: int, painted: Facts, photo: Facts, painting: Facts, unlike: float | None
+) -> dict[str, float]:
     gap = figures.gap(figures.style_distance(painted, painting), figures.style_distance(photo, painting))
     found = {f"style_gap_{net.name}_{size}": gap}
     if unlike is not None:
@@ -209,8 +241,7 @@ def _add(
     for kind, values in kinds.items():
         for layer, value in zip(net.layers, values, strict=True):
             found[f"{kind}_{net.name}_{layer}_{size}"] = value
-    for name, value in found.items():
-        row.setdefault(name, []).append(value)
+    return found
 
 
 def _by_pixels(sets: Sequence[PaintedSet], rows: Sequence[_Rows], size: int) -> None:
@@ -219,8 +250,8 @@ def _by_pixels(sets: Sequence[PaintedSet], rows: Sequence[_Rows], size: int) -> 
             painted = figures.square(pair.painted, size)
             alike = ssim(painted, figures.square(pair.photo, size))
             colors = figures.color_distance(painted, figures.whole(pair.painting, size))
-            row.setdefault(f"ssim_luma_{size}", []).append(alike)
-            row.setdefault(f"color_w2_srgb_{size}", []).append(colors)
+            row.setdefault(f"ssim_luma_{size}", {})[pair.painted] = alike
+            row.setdefault(f"color_w2_srgb_{size}", {})[pair.painted] = colors
 
 
 def _art_fid(net: FeatureNet, one: PaintedSet, lpips: float, size: int) -> dict[str, float]:
@@ -236,20 +267,25 @@ def _art_fid(net: FeatureNet, one: PaintedSet, lpips: float, size: int) -> dict[
     }
 
 
-def _of_clips(clips: Sequence[Pair], progress: OnProgress) -> dict[str, float]:
+def _of_clips(clips: Sequence[Pair], progress: OnProgress) -> _Rows:
     rows: _Rows = {}
     for pair in clips:
         for name, value in clip_figures(pair.photo, pair.painted, progress=progress).items():
-            rows.setdefault(name, []).append(value)
-    return {name: float(np.mean(values)) for name, values in rows.items()}
+            rows.setdefault(name, {})[pair.painted] = value
+    return rows
 
 
-def _summed(row: Mapping[str, list[float]]) -> dict[str, float]:
+def _summed(row: _Rows) -> dict[str, float]:
     """One number for each figure: the ratios by their median, as one pair may be far out; all others by their mean."""
     ratios = ("style_gap_", "content_lost_")
     return {
-        name: float(np.median(values) if name.startswith(ratios) else np.mean(values)) for name, values in row.items()
+        name: float((np.median if name.startswith(ratios) else np.mean)(list(values.values())))
+        for name, values in row.items()
     }
+
+
+def _rounded(found: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 6) for name, value in found.items()}
 
 
 def _square(path: Path, size: int, device: torch.device) -> torch.Tensor:

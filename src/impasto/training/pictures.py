@@ -54,6 +54,7 @@ class PictureSet:
 
     Attributes:
         channels: 1, 3 or 4.
+        grey: whether there is no colour in any of them, whatever the channels.
         names: of the pictures, relative to ``folder``, in the order of the rows.
         labels: int64 [N], an index into ``classes`` or -1 for unknown.
         classes: names, sorted; empty where there are fewer than two kinds.
@@ -94,7 +95,7 @@ class PictureSet:
         root = cache_folder() / "pictures" if cache is None else cache
         table, facts, self.key = open_table(source, root, height, width, channels, progress)
         self._rows: Pixels = np.array(table) if table.nbytes <= memory else table
-        self.channels = facts.channels
+        self.channels, self.grey = facts.channels, not facts.coloured
         self.skipped = {source.where / name: reason for name, reason in facts.skipped.items()}
         kept = np.array([name not in facts.skipped for name in source.names])
         self.names = tuple(name for name, keep in zip(source.names, kept, strict=True) if keep)
@@ -130,7 +131,8 @@ class PictureSet:
 
     def _remarks(self, facts: Facts, asked: int | None) -> Iterator[str]:
         kind = {1: "grey", 3: "RGB", 4: "RGBA"}[self.channels]
-        yield f"{facts.count:,} pictures, {self.width}x{self.height} {kind}."
+        plain = f"grey, taken as {kind}" if self.grey and self.channels > 1 else kind
+        yield f"{facts.count:,} pictures, {self.width}x{self.height} {plain}."
         if (facts.grey and facts.coloured) or 0 < facts.transparent < facts.count:
             kinds = {"grey": facts.grey, "in colour": facts.coloured, "with transparent parts": facts.transparent}
             mixed = ", ".join(f"{count:,} {name}" for name, count in kinds.items() if count)

@@ -27,6 +27,7 @@ from impasto.runtime.bundle import (
     find_bundle,
     write_bundle,
 )
+from impasto.runtime.dream import TABLES, can_dream
 from impasto.runtime.style import DEFAULT_MODEL, STYLES
 from impasto.training import distributed
 from impasto.training.beginning import begin, prints
@@ -144,7 +145,8 @@ def export_one(
 ) -> ExportedOne:
     """Write the newest state of a style-one run as a model of kind ``style``, and hold it against torch.
 
-    The style encoder is that of the base model, byte for byte; the painting is the one named style.
+    The style encoder is that of the base model, byte for byte, and so is what it dreams by, where it can: codes mean
+    the same. The painting is the one named style.
 
     Args:
         run: the run folder.
@@ -213,6 +215,8 @@ def export_one(
         ),
     )
     members = {"encoder.onnx": encoder, "painter.onnx": brush, STYLES: format_table(beginning.code[None])}
+    if can_dream(beginning.model):
+        members |= {name: bundle.read(name) for name in TABLES}
     written = write_bundle(out, manifest, members, overwrite=overwrite)
     Bundle.open(out, kind="style")  # a file that we cannot open is not one to hand on
     progress(Progress(2, 2, "stages", "done"))

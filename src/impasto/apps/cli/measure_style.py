@@ -40,6 +40,9 @@ def measure_style(
             "--artfid", metavar="FILE", help="Also ArtFID: its Inception, as TorchScript or ONNX; needs --lpips."
         ),
     ] = None,
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="After the line of each folder, one for each picture and clip in it.")
+    ] = False,
     device: Annotated[str, typer.Option(help="Where the feature networks run: cpu, cuda ...")] = "cpu",
     threads: Threads = None,
 ) -> None:
@@ -65,3 +68,5 @@ def measure_style(
         say(remark)
     for one in scores:
         put_json(one.to_fields())
+        for pair in one.pairs if pairs else ():
+            put_json(pair.to_fields(one.folder))

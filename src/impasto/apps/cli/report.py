@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import Enum, auto
@@ -42,7 +43,7 @@ class State(Enum):
     CHANGED = auto()  # it was finished, and somebody has worked on it since
 
 
-class Ledger:
+class Ledger(ABC):
     """Lines about outputs, by their names. Where they are kept is for those that inherit this to say.
 
     Args:
@@ -92,14 +93,16 @@ class Ledger:
         origin = {key: value for key, value in self._last[name].items() if key != "begun"}
         self._add({**line, **origin, "output": name})
 
-    def flush(self) -> None:
+    def flush(self) -> None:  # noqa: B027 -- a ledger that holds nothing back has nothing to do here.
         """Write what is still held back, where anything is."""
 
+    @abstractmethod
     def _read(self) -> bytes:
-        raise NotImplementedError
+        """All lines that there are so far."""
 
+    @abstractmethod
     def _write(self, text: bytes) -> None:
-        raise NotImplementedError
+        """Keep a line, or hold it back until ``flush``."""
 
     def _add(self, fields: dict[str, Any]) -> None:
         with self._lock:

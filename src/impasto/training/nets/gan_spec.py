@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any, Literal, Self
 
 import torch
@@ -146,7 +147,7 @@ class Latent(nn.Module):
         return torch.cat((z, self.embed(labels.to(z.dtype)).to(z.dtype)), 1)
 
 
-class GanGenerator(nn.Module):
+class GanGenerator(nn.Module, ABC):
     """What every generator offers. A subclass draws in ``synthesis``.
 
     Attributes:
@@ -171,9 +172,9 @@ class GanGenerator(nn.Module):
         w: Tensor = self.latent(z, labels)
         return w
 
+    @abstractmethod
     def synthesis(self, w: Tensor) -> Tensor:
         """w [N,W] -> picture [N,c,H,W], about -1..1, float32."""
-        raise NotImplementedError
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.synthesis(self.mapping(z, labels))
