@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dreaming import make_dreamer
 from helpers import CODES, drawn_photo, make_style_bundle
@@ -23,6 +25,9 @@ from impasto.runtime.recipe import carrying, read_recipe, recipe_text
 from impasto.runtime.style import save_code
 
 Run = Callable[..., int]
+
+ART = "0" * 64
+BAD = base64.b64encode(b"RIFF\x10\0\0\0WEBPno more").decode()
 
 
 @pytest.fixture
@@ -160,28 +165,93 @@ def test_strokes_colours_and_palettes_travel(place: Path) -> None:
     assert again("out.png", "photo.jpg", "-o", "x.png", "--stroke", "huge") == 2
 
 
-def test_masks_have_to_be_given_again(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_small_masks_travel(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("hidden").mkdir()
-    shade = np.linspace(0, 1, 48, dtype=np.float32)[None].repeat(40, 0)
-    Picture.from_array(shade).save("hidden/sky.png")
+    shade = np.rint(np.linspace(0, 255, 48)).astype(np.uint8)[None].repeat(40, 0)
+    Image.fromarray(shade).save("hidden/sky.png")
     masks = ("--mask", "hidden/sky.png", "--protect", "hidden/sky.png", "--feather", "2px")
     assert paint("photo.jpg", "-o", "done.png", "-s", "the-scream", *masks) == 0
     assert b"hidden" not in Path("done.png").read_bytes()
-    capsys.readouterr()
-    assert again("done.png", "photo.jpg", "-o", "x.png", "--mask", "hidden/sky.png") == 2
-    assert "with the mask 'sky.png'" in (sentence := told(capsys)) and "to --protect, or add --no-mask" in sentence
-    assert again("done.png", "photo.jpg", "-o", "same.png", *masks[:4]) == 0
+    assert len(read_recipe("done.png").masks) == 1, "one file twice is one mask"
+    before = Path("hidden/sky.png").read_bytes()
+    Path("hidden/sky.png").unlink()
+    assert again("done.png", "photo.jpg", "-o", "same.png") == 0
     assert Path("same.png").read_bytes() == Path("done.png").read_bytes()
+    assert again("same.png", "photo.jpg", "-o", "third.png") == 0, "and so on"
+    assert Path("third.png").read_bytes() == Path("done.png").read_bytes()
     assert again("done.png", "photo.jpg", "-o", "all.png", "--no-mask") == 0
     assert paint("photo.jpg", "-o", "plain.png", "-s", "the-scream") == 0
-    assert np.array_equal(pixels("all.png"), pixels("plain.png"))
+    assert Path("all.png").read_bytes() == Path("plain.png").read_bytes() and not read_recipe("all.png").masks
+    Path("hidden/sky.png").write_bytes(before)
+    Image.fromarray(255 - shade).save("other.png")
+    assert again("done.png", "photo.jpg", "-o", "turned.png", "--mask", "other.png") == 0
+    assert paint("photo.jpg", "-o", "meant.png", "-s", "the-scream", *masks, "--mask", "other.png") == 0
+    assert Path("turned.png").read_bytes() == Path("meant.png").read_bytes() != Path("done.png").read_bytes()
     assert again("out.png", "photo.jpg", "-o", "part.png", "--mask", "hidden/sky.png") == 0
+    assert len(read_recipe("part.png").masks) == 1
     assert again("part.png", "photo.jpg", "-o", "hidden/sky.png", "--mask", "hidden/sky.png", "--overwrite") == 2
-    assert again("done.png", "photo.jpg", "-o", "x.png", "--no-mask", "--mask", "hidden/sky.png") == 2
-    assert paint("photo.jpg", "-o", "two.png", "-s", "the-scream@hidden/sky.png", "-s", "great-wave") == 0
+    for more in (("--mask", "hidden/sky.png"), ("--mask-file", "hidden/sky.png")):
+        assert again("done.png", "photo.jpg", "-o", "x.png", "--no-mask", *more) == 2
+    assert again("done.png", "photo.jpg", "-o", "x.png", "--mask-file", "other.png") == 2
+    assert "other.png is none of the masks that done.png was painted with (sky.png)" in capsys.readouterr().err
+
+
+def test_each_style_in_its_place(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    left = np.zeros((40, 48), np.uint8)
+    left[:, :20] = 255
+    Image.fromarray(left).save("left.png")
+    Image.fromarray(left[::-1] // 2).save("dim.png")
+    places = ("-s", "art.png:2@left.png", "-s", "the-scream@dim.png", "-s", "great-wave")
+    assert paint("photo.jpg", "-o", "done.png", *places, "--palette", "4", "--strength", "0.9") == 0
+    blend = ("-s", "art.png:2", "-s", "the-scream", "-s", "great-wave", "--strength", "0.9")
+    for name in ("left.png", "dim.png", "art.png"):
+        Path(name).rename(f"away-{name}")
+    assert again("done.png", "photo.jpg", "-o", "same.png") == 0
+    assert Path("same.png").read_bytes() == Path("done.png").read_bytes()
+    assert again("done.png", "photo.jpg", "-o", "large.png", "--size", "96", "--keep-colors") == 0
+    Path("away-art.png").rename("art.png")
+    places = ("-s", "art.png:2@away-left.png", "-s", "the-scream@away-dim.png", "-s", "great-wave")
+    more = ("--strength", "0.9", "--size", "96", "--keep-colors")
+    assert paint("photo.jpg", "-o", "meant.png", *places, *more) == 0
+    assert np.array_equal(pixels("large.png"), pixels("meant.png")), "the photo's colours, and so no palette"
+    assert not any((one or {}).get("palette") for one in read_recipe("large.png").settings["mask"]["styles"])
+    assert again("done.png", "photo.jpg", "-o", "blend.png", "--no-mask", "--keep-colors") == 0
+    assert paint("photo.jpg", "-o", "meant2.png", *blend, "--keep-colors") == 0
+    assert np.array_equal(pixels("blend.png"), pixels("meant2.png"))
     capsys.readouterr()
-    assert again("two.png", "photo.jpg", "-o", "x.png") == 2
-    assert "STYLE@MASK" in told(capsys) and not Path("x.png").exists()
+    Image.fromarray(left[:, ::-1]).save("left.png")
+    assert again("done.png", "photo.jpg", "-o", "right.png", "--mask-file", "left.png") == 0
+    assert "left.png is not the mask that done.png was painted with" in capsys.readouterr().err
+    assert not np.array_equal(pixels("right.png"), pixels("done.png"))
+    assert again("right.png", "photo.jpg", "-o", "right2.png") == 0
+    assert Path("right2.png").read_bytes() == Path("right.png").read_bytes()
+
+
+def test_a_mask_that_is_too_long_is_asked_for(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200)).astype(np.uint8)
+    Path("hidden").mkdir()
+    Image.fromarray(noise).save("hidden/sky.png")
+    Image.fromarray(255 - noise).save("hidden/ground.png")
+    masks = ("-s", "art.png@hidden/ground.png", "--mask", "hidden/sky.png")
+    assert paint("photo.jpg", "-o", "done.png", *masks) == 0
+    assert not read_recipe("done.png").masks
+    capsys.readouterr()
+    assert again("done.png", "photo.jpg", "-o", "x.png", "--mask-file", "hidden/ground.png") == 2
+    assert "with the mask 'sky.png' (sha256 " in (sentence := told(capsys)) and "give it to --mask, or" in sentence
+    assert again("done.png", "photo.jpg", "-o", "x.png", "--mask", "hidden/sky.png") == 2
+    assert "with the mask 'ground.png' (sha256 " in (sentence := told(capsys))
+    assert "give it to --mask-file, or add --no-mask" in sentence and not Path("x.png").exists()
+    given = ("--mask-file", "hidden/sky.png", "--mask-file", "hidden/ground.png")
+    assert again("done.png", "photo.jpg", "-o", "same.png", *given) == 0
+    assert Path("same.png").read_bytes() == Path("done.png").read_bytes()
+    Path("hidden/sky.png").rename("sky.png")  # beside OUT, and the very file
+    assert again("done.png", "photo.jpg", "-o", "found.png", "--mask-file", "hidden/ground.png") == 0
+    assert Path("found.png").read_bytes() == Path("done.png").read_bytes()
+    Image.fromarray(noise.T).save("ground.png")  # another one
+    capsys.readouterr()
+    assert again("done.png", "photo.jpg", "-o", "x.png") == 2 and "'ground.png'" in told(capsys)
 
 
 def test_a_folder_with_workers(place: Path) -> None:
@@ -269,6 +339,17 @@ def write(changes: dict[str, Any], settings: dict[str, Any] | None = None) -> No
         ({}, {"mask": {"paint": 5, "feather": 0}}, "settings.mask: is of a wrong kind"),
         ({}, {"mask": {"feather": 9}}, "The feather 9 cannot be used"),
         ({}, {"mask": {"more": 1, "feather": 0}}, "settings.mask: is of a wrong kind"),
+        ({}, {"mask": [1]}, "settings.mask: is of a wrong kind"),
+        ({}, {"mask": {"paint": {"file": "../a.png"}}}, "settings.mask: is of a wrong kind"),
+        ({}, {"mask": {"paint": {"file": 5, "sha256": ""}}}, "settings.mask: is of a wrong kind"),
+        ({}, {"mask": {"paint": {"file": "../art.png", "sha256": ART}}}, "with the mask '../art.png'"),
+        ({}, {"mask": {"paint": {"file": "a\0b", "sha256": ART}}}, "with the mask 'a\\x00b'"),
+        ({}, {"mask": {"styles": [None]}}, "masks for 1 styles, and its recipe had no room"),
+        ({}, {"mask": {"styles": [None, 3]}}, "settings.mask: is of a wrong kind"),
+        ({}, {"mask": {"styles": [None, {"file": "a", "sha256": "b", "palette": [[9]]}]}}, "1 to 32 colours"),
+        ({"masks": {"x": "y"}}, {}, "named by 64 hexadecimal digits"),
+        ({"masks": {ART: "R0lGODlhAQABAAAAACw="}}, {}, "masks: should be small WebP files"),
+        ({"masks": {ART: BAD}}, {"mask": {"paint": {"file": "m", "sha256": ART}}}, "The mask 'm' in the recipe of"),
         ({}, {"mask": {"foreground": "all", "feather": 0}}, "no foreground called 'all'"),
         ({}, {"engine": "warp"}, "no engine called 'warp'"),
         ({}, {"engine": 5}, "settings.engine: is of a wrong kind"),

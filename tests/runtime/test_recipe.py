@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import zlib
@@ -15,6 +16,7 @@ from PIL import Image
 
 from helpers import CODES, drawn_photo
 from impasto.errors import ImpastoError, PictureError, UnknownName
+from impasto.runtime.masks import open_mask
 from impasto.runtime.mural import paint_file
 from impasto.runtime.picture import Picture, PictureInfo
 from impasto.runtime.pixels.deep import png_chunk
@@ -31,6 +33,7 @@ from impasto.runtime.recipe import (
     recipe_of,
     recipe_text,
 )
+from impasto.runtime.recipe_masks import packed, unpacked
 from impasto.runtime.style import StyleModel
 
 SHA = "0123456789abcdef" * 4
@@ -133,6 +136,48 @@ def test_one_code_stands_for_styles_without_number(tmp_path: Path) -> None:
         recipe(settings={"a": float("nan")}).to_text()
 
 
+def noise(side: int, seed: int = 0) -> np.ndarray[Any, np.dtype[np.float32]]:
+    levels = np.random.default_rng(seed).integers(0, 256, (side, side))
+    return (levels.astype(np.uint8) / np.float32(255)).astype(np.float32)
+
+
+def test_masks_come_back_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    levels = np.arange(256, dtype=np.uint8).reshape(8, 32).repeat(3, 0)
+    Image.fromarray(levels).save(tmp_path / "levels.png")
+    Image.fromarray(np.uint8(levels > 99) * 255).save(tmp_path / "hard.png")
+    cut = Image.fromarray(levels).convert("RGBA")
+    cut.putalpha(Image.fromarray(levels))
+    cut.save(tmp_path / "cut.webp", lossless=True)
+    for name in ("levels.png", "hard.png", "cut.webp"):
+        plane = open_mask(tmp_path / name)
+        held = packed(plane)
+        assert held is not None and np.array_equal(unpacked(held), plane), name
+    fine = np.linspace(0, 1, 1000, dtype=np.float32).reshape(20, 50)
+    assert 0 < np.abs(unpacked(packed(fine) or b"") - fine).max() <= 1 / 510 + 1e-6
+    assert packed(noise(200)) is None, "too long"
+    monkeypatch.setattr("impasto.runtime.recipe_masks.LARGEST_SIDE", 20)
+    with pytest.raises(PictureError):
+        unpacked(held)  # a few bytes could fill the memory
+
+
+def test_as_many_masks_are_held_as_there_is_room_for() -> None:
+    planes = {digit * 64: noise(side, side) for digit, side in (("a", 130), ("b", 60), ("c", 90), ("d", 10))}
+    masks = {name: packed(plane) for name, plane in planes.items()} | {"e" * 64: None}
+    full = recipe().with_masks(masks)
+    assert list(full.masks) == ["d" * 64, "b" * 64, "c" * 64], "the smallest first"
+    back = parse_recipe(full.to_text())
+    assert back.masks == full.masks and np.array_equal(unpacked(back.masks["c" * 64]), planes["c" * 64])
+    assert len(full.to_text()) <= LONGEST_TEXT
+    many = recipe(styles=[Ingredient(style="x" * 250, code=CODE)] * 100)
+    held = many.with_masks(masks)
+    assert list(held.masks) == ["d" * 64, "b" * 64] and len(held.to_text()) <= LONGEST_TEXT, "styles go before masks"
+    assert recipe().with_masks({}).masks == {} and "masks" not in recipe().to_fields()
+    with_one = recipe_of(
+        "tiny", SHA, [("x", 1.0, CODE)], {}, named={"x"}, blended=CODE, masks={"d" * 64: masks["d" * 64]}
+    )
+    assert list(with_one.masks) == ["d" * 64]
+
+
 def test_its_code_is_the_blend(style_bundle: Path) -> None:
     model = StyleModel.load(style_bundle, threads=1)
     told = parse_recipe(recipe().to_text())
@@ -205,6 +250,13 @@ def hostile(**changes: Any) -> str:
         (hostile(settings={"a": ["x" * 301]}), "settings: should be short texts"),
         (hostile(settings={"x" * 301: 1}), "settings: should be short texts"),
         (hostile(**{"\x1b[2J": 1}), "is no field"),
+        (hostile(masks=[]), "masks: should be a table of texts"),
+        (hostile(masks={SHA: 5}), "masks: should be a table of texts"),
+        (hostile(masks={"\x1b[2J": "AAAA"}), "masks: should be named by 64"),
+        (hostile(masks={SHA: "?"}), "masks: is no base64"),
+        (hostile(masks={SHA: "\u00e9"}), "masks: is no base64"),
+        (hostile(masks={SHA: "AAAA"}), "masks: should be small WebP files"),
+        (hostile(masks={SHA: base64.b64encode(b"RIFF0000WEBP" + bytes(30_000)).decode()}), "should be small WebP"),
     ],
 )
 def test_damaged_and_hostile_recipes(text: str, sentence: str) -> None:

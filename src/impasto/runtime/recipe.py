@@ -6,7 +6,8 @@
 
 A recipe is one line of JSON in the XMP packet (``pixels/packet.py``). It holds what the painting was made of, never the
 photo's name or path; a style that was a picture is told by its file name, the sha256 of the file and its code, so that
-the file is not needed again.
+the file is not needed again (``impasto paint``, which has no codes, needs it). Small masks are held too
+(``recipe_masks``).
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from impasto.runtime.files import Source, open_source, read_source
 from impasto.runtime.picture import Picture
 from impasto.runtime.pixels.decode import one_sentence, reader_of
 from impasto.runtime.pixels.packet import recipe_in
+from impasto.runtime.recipe_masks import fitting, held_masks, written
 
 if TYPE_CHECKING:
     from impasto.runtime.style import StyleModel
@@ -84,6 +86,7 @@ class Recipe:
         command: what painted it: ``"stylize"``, ``"dream"`` or ``"paint"``.
         impasto: the version that painted it.
         format: the version of these fields.
+        masks: ``recipe_masks.packed``, by the sha256 of the files that they were; those that there was room for.
     """
 
     model: str
@@ -93,6 +96,7 @@ class Recipe:
     command: str = "stylize"
     impasto: str = impasto.__version__
     format: int = FORMAT
+    masks: Mapping[str, bytes] = field(default_factory=dict)
 
     def code(self, model: StyleModel) -> F32:
         """The code [D] that was painted with, made of the styles' own; no file is looked at.
@@ -101,13 +105,21 @@ class Recipe:
             UnknownName: a named style is none of this model's.
             ImpastoError: the codes are not of this model.
         """
+        return model.code([(code, one.weight) for one, code in zip(self.styles, self.codes(model), strict=True)])
+
+    def codes(self, model: StyleModel) -> list[F32]:
+        """The code [D] of each style, one by one.
+
+        Raises:
+            UnknownName, ImpastoError: see :meth:`code`.
+        """
         for one in self.styles:
             if one.code is None and one.style not in model.styles:
                 raise UnknownName("style", one.style, model.styles)
-        return model.code([(one.style if one.code is None else one.code, one.weight) for one in self.styles])
+        return [model.code(one.style if one.code is None else one.code) for one in self.styles]
 
     def to_fields(self) -> dict[str, Any]:
-        """The recipe as JSON's kinds of values; codes are float32, little-endian, in base64."""
+        """The recipe as JSON's kinds of values; codes are float32, little-endian, in base64, and masks likewise."""
         styles = []
         for one in self.styles:
             row: dict[str, Any] = {"style": one.style, "weight": one.weight}
@@ -117,7 +129,26 @@ class Recipe:
                 row["code"] = base64.b64encode(np.asarray(one.code, "<f4").tobytes()).decode()
             styles.append(row)
         about = {name: getattr(self, name) for name in ("format", "impasto", "command", "model", "model_sha256")}
-        return {**about, "styles": styles, "settings": dict(self.settings)}
+        held = {"masks": written(self.masks)} if self.masks else {}
+        return {**about, "styles": styles, "settings": dict(self.settings), **held}
+
+    def with_masks(self, masks: Mapping[str, bytes | None]) -> Recipe:
+        """The same, holding as many of these masks as it has room for, and no others.
+
+        Args:
+            masks: by the sha256 of their files; None for one that is too long anyhow.
+        """
+        held = fitting(masks)
+        while held and not replace(self, masks=held)._fits():
+            held.pop(max(held, key=lambda name: len(held[name])))
+        return replace(self, masks=held)
+
+    def _fits(self) -> bool:
+        try:
+            self.to_text()
+        except ImpastoError:
+            return False
+        return True
 
     def to_text(self) -> str:
         """One line of JSON in ASCII.
@@ -145,6 +176,7 @@ def recipe_of(
     named: frozenset[str] | set[str],
     blended: F32,
     command: str = "stylize",
+    masks: Mapping[str, bytes | None] | None = None,
 ) -> Recipe:
     """The recipe of a painting; where it would be too long to be written, with one code for all styles.
 
@@ -153,6 +185,7 @@ def recipe_of(
         styles: name of a style or path of a file, weight, and code [D], each.
         named: the names that the model knows.
         blended: float32 [D], the code that is painted with.
+        masks: see :meth:`Recipe.with_masks`.
     """
     listed = [
         Ingredient(style=style, weight=weight)
@@ -161,12 +194,10 @@ def recipe_of(
         for style, weight, code in styles
     ]
     long = Recipe(model=model, model_sha256=model_sha256, styles=listed, settings=settings, command=command)
-    try:
-        long.to_text()
-    except ImpastoError:
+    if not long._fits():
         label = "+".join(one.style for one in listed)[:_LONGEST_NAME]
-        return replace(long, styles=[Ingredient(style=label, code=blended)])
-    return long
+        long = replace(long, styles=[Ingredient(style=label, code=blended)])
+    return long.with_masks(masks or {})
 
 
 def carrying(picture: Picture, text: str | None) -> Picture:
@@ -200,7 +231,7 @@ def parse_recipe(text: str) -> Recipe:
     known = {one.name for one in fields(Recipe)}
     for name in table:
         _require(name in known, f"{name[:40]!r}: is no field of this format")
-    for name in known:
+    for name in known - {"masks"}:
         _require(name in table, f"{name}: is missing")
     _require(isinstance(table["styles"], list), "styles: should be a list")
     _require(1 <= len(table["styles"]) <= MOST_STYLES, f"styles: should be 1 to {MOST_STYLES}")
@@ -214,6 +245,7 @@ def parse_recipe(text: str) -> Recipe:
         model_sha256=_hex(table["model_sha256"], "model_sha256"),
         styles=tuple(_ingredient(row, f"styles.{index}") for index, row in enumerate(table["styles"])),
         settings=settings,
+        masks=held_masks(table.get("masks", {})),
     )
 
 

@@ -150,6 +150,7 @@ def test_the_recipe_is_in_the_picture_unless_refused(client: TestClient, shelf: 
     np.testing.assert_allclose(recipe.code(model), model.mix([("great-wave", 2), (PAINTING, 1)]), atol=1e-6)
     assert recipe.settings["strength"] == 0.75 and recipe.settings["size"] == 32
     assert len(recipe.settings["palette"]) == 3 and recipe.settings["mask"]["paint"]["file"] == "mask"
+    assert list(recipe.masks) == [recipe.settings["mask"]["paint"]["sha256"]], "it may never have been a file"
     assert recipe_text(post(client, style="great-wave", recipe="false").content)[0] is None
 
 

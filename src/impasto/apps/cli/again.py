@@ -16,7 +16,8 @@ from impasto.apps.cli.painter import MaxPixels, Overwrite, Threads, load_painter
 from impasto.apps.cli.parts import MaxMemory, allowed_memory
 from impasto.apps.cli.plan import Job, plan_jobs, suffix_of
 from impasto.apps.cli.recipes import WithRecipe, told_settings
-from impasto.apps.cli.retold import masked, settings_of
+from impasto.apps.cli.remasked import MaskFiles, masks_again
+from impasto.apps.cli.retold import settings_of
 from impasto.apps.cli.several import one_by_one, tell_all
 from impasto.apps.cli.stroke import StrokeSize, checked_stroke
 from impasto.apps.cli.terminal import default_of, put_json, say
@@ -66,8 +67,10 @@ def again(
     ] = None,
     mask: MaskFile = None,
     protect: Protect = None,
+    mask_file: MaskFiles = None,
     no_mask: Annotated[
-        bool, typer.Option("--no-mask", help="Paint all of the photo, also where OUT was painted in a part.")
+        bool,
+        typer.Option("--no-mask", help="Paint all of the photo; styles that had places of their own are blended."),
     ] = False,
     format: Annotated[
         str | None, typer.Option("--format", help="Write jpg, png, webp, avif or tif; without it, the format of OUT.")
@@ -114,12 +117,12 @@ def again(
         "strip": strip,
     }
     settings, how = settings_of(told, {name: value for name, value in changed.items() if value is not None}, done)
-    if settings.palette is not None and keep_colors is not None and color_mode(keep_colors) != "off":
+    masks = masks_again(told, done, mask=mask, protect=protect, files=mask_file or (), none=no_mask)
+    limited = settings.palette is not None or masks.has_palettes()
+    if limited and keep_colors is not None and color_mode(keep_colors) != "off":
         say(f"{done} was painted with a palette, which the photo's colours leave no room for: it is left out.")
-        settings = replace(settings, palette=None)
-    if no_mask and (mask is not None or protect is not None):
-        raise ImpastoError("--no-mask paints all of the photo, and a mask a part of it: leave one of them out.")
-    settings = replace(settings, mask=None) if no_mask else masked(settings, done, mask, protect)
+        settings, masks = replace(settings, palette=None), masks.without_palettes()
+    settings = replace(settings, mask=masks.told)
     suffix = suffix_of(format) if format is not None else Path(done).suffix.lower()
     jobs = plan_jobs(
         photos,
@@ -127,7 +130,7 @@ def again(
         label=LABEL,
         suffix=_suffix_wanted(output, suffix, asked=format is not None),
         overwrite=overwrite,
-        kept=[done, *(settings.mask_files or {}).values()],
+        kept=[done, *masks.given],
     )
     if any(job.target is None for job in jobs) and (json or sys.stdout.isatty()):
         raise PictureError("A picture would be mixed with other output: give -o a file.")
@@ -139,7 +142,7 @@ def again(
         threads=threads,
         precision=precision or how["precision"],
     )
-    code = told.code(painter)
+    painted = masks.painted(told, painter)
     settings = replace(settings, suffix=suffix, max_pixels=max_pixels, max_memory=allowed_memory(max_memory))
     if recipe:
         bundle = painter.bundle
@@ -149,11 +152,12 @@ def again(
             model_sha256=bundle.sha256,
             settings=told_settings(painter, settings, engine or how["engine"]),
             impasto=__version__,
-        ).to_text()
-        settings = replace(settings, recipe=line)
+        ).with_masks(masks.packed())
+        settings = replace(settings, recipe=line.to_text())
+    overall, bar = masks.overall(), len(jobs) == 1 and not json
 
     def paint(job: Job) -> dict[str, Any]:
-        return paint_job(painter, code, job, settings, overwrite=overwrite, bar=len(jobs) == 1 and not json)
+        return paint_job(painter, painted, job, settings, overwrite=overwrite, bar=bar, mask=overall)
 
     if tell_all(len(jobs), one_by_one(jobs, paint, lone=len(jobs) == 1), json=json):
         raise typer.Exit(1)

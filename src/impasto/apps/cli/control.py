@@ -132,19 +132,31 @@ class Asked:
         """What :class:`impasto.apps.cli.one.Settings` keeps of all this: only JSON's kinds of values."""
         rest = [one for one in wanted if one.mask is None]
         colors = self._colors(painter, rest) if rest else None
-        files = self._files(wanted)
-        told: dict[str, Any] | None = None
-        if self._masked(wanted):
-            known = {name: {"file": Path(file).name, "sha256": _digest(file)} for name, file in files.items()}
-            told = {name: known.get(name) for name in ("paint", "protect")}
-            told |= {"foreground": self.foreground, "feather": self._mask().feather}
-            if any(one.mask for one in wanted):
-                told["styles"] = [known.get(str(index)) for index in range(len(wanted))]
+        told = self.told(wanted)
+        for one, known in zip(wanted, (told or {}).get("styles", ()), strict=False):
+            if known is not None and self.palette is not None:
+                known["palette"] = self._colors(painter, [one]).tolist()
         return {
             "palette": None if colors is None else colors.tolist(),
             "mask": told,
-            "mask_files": {name: os.path.abspath(file) for name, file in files.items()} or None,  # noqa: PTH100
+            "mask_files": self.files(wanted) or None,
         }
+
+    def told(self, wanted: Sequence[Wanted]) -> dict[str, Any] | None:
+        """What is told of the masks: names, sha256 and settings; None for none."""
+        if not self._masked(wanted):
+            return None
+        files = self._files(wanted)
+        known = {name: {"file": Path(file).name, "sha256": digest_of_file(file)} for name, file in files.items()}
+        told: dict[str, Any] = {name: known.get(name) for name in ("paint", "protect")}
+        told |= {"foreground": self.foreground, "feather": self._mask().feather}
+        if any(one.mask for one in wanted):
+            told["styles"] = [known.get(str(index)) for index in range(len(wanted))]
+        return told
+
+    def files(self, wanted: Sequence[Wanted]) -> dict[str, str]:
+        """Where the files of the masks are: ``paint``, ``protect``, and those of the styles by their number."""
+        return {name: os.path.abspath(file) for name, file in self._files(wanted).items()}  # noqa: PTH100
 
     def film(self, wanted: Sequence[Wanted], *, morph: bool) -> dict[str, Any]:
         """What ``stylize_clip`` takes of all this.
@@ -278,7 +290,12 @@ def _mask_of(paint: Any, protect: Any, foreground: Any, feather: Any) -> Mask:
     return mask if feather is None else replace(mask, feather=feather)
 
 
-def _digest(file: str) -> str:
+def digest_of_file(file: str) -> str:
+    """The sha256 of a mask's file, 64 hexadecimal digits.
+
+    Raises:
+        PictureError: it cannot be read.
+    """
     try:
         with Path(file).open("rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -12,6 +12,7 @@ from impasto.apps.cli.control import Painted, mask_of
 from impasto.apps.cli.parts import paint_in_parts
 from impasto.apps.cli.plan import STREAM, Job
 from impasto.apps.cli.terminal import put_bytes
+from impasto.runtime.masks import Mask
 from impasto.runtime.picture import Picture
 from impasto.runtime.style import StyleModel
 
@@ -52,7 +53,14 @@ class Settings:
 
 
 def paint_job(
-    painter: StyleModel, code: Painted, job: Job, settings: Settings, *, overwrite: bool, bar: bool = False
+    painter: StyleModel,
+    code: Painted,
+    job: Job,
+    settings: Settings,
+    *,
+    overwrite: bool,
+    bar: bool = False,
+    mask: Mask | None = None,
 ) -> dict[str, Any]:
     """Read, paint and write one picture.
 
@@ -60,6 +68,7 @@ def paint_job(
         code: float32 [D], or regions.
         overwrite: the target may exist.
         bar: show how far a picture is that is painted in parts.
+        mask: in place of the one that the settings name files of.
 
     Returns:
         The line of ``--json``.
@@ -75,7 +84,7 @@ def paint_job(
         "keep_colors": settings.keep_colors,
         "stroke": settings.stroke,
         "detail": settings.detail,
-        "mask": mask_of(settings),
+        "mask": mask_of(settings) if mask is None else mask,
         "palette": settings.palette,
         "max_memory": settings.max_memory,
     }

@@ -62,7 +62,22 @@ def recipe_line(
         named=set(painter.styles),
         blended=code,
         command=command,
+        masks={} if isinstance(settings, Mapping) else packed_masks(settings.mask, settings.mask_files),
     ).to_text()
+
+
+def packed_masks(told: Mapping[str, Any] | None, files: Mapping[str, Any] | None) -> dict[str, bytes | None]:
+    """Masks as a recipe holds them, by the sha256 of their files.
+
+    Args:
+        told: of them (``control.Asked.told``).
+        files: each by its name there: a path, or what else ``open_mask`` takes.
+    """
+    from impasto.runtime.masks import open_mask
+    from impasto.runtime.recipe_masks import packed
+
+    roles = {**(told or {}), **{str(index): one for index, one in enumerate((told or {}).get("styles") or [])}}
+    return {roles[name]["sha256"]: packed(open_mask(file)) for name, file in (files or {}).items()}
 
 
 def told_settings(painter: StyleModel, settings: Settings | Mapping[str, Any], engine: str) -> dict[str, Any]:

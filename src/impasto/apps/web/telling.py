@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from numpy.typing import NDArray
 
 from impasto.apps.cli.one import Settings
-from impasto.apps.cli.recipes import BESIDE, told_settings
+from impasto.apps.cli.recipes import BESIDE, packed_masks, told_settings
 from impasto.apps.web.body import Asked
 from impasto.errors import ImpastoError
 from impasto.runtime.recipe import Ingredient, Recipe
 from impasto.runtime.style import Code, StyleModel
 
 MASKS = ("mask", "protect")
+ROLES = ("paint", "protect")
+"""What the command line's settings and recipes call the same."""
 
 
 def recipe_text(
@@ -52,15 +54,11 @@ def recipe_text(
         settings=told_settings(painter, settings, engine),
     )
     try:
-        return long.to_text()
+        long.to_text()
     except ImpastoError:
-        label = f"{len(styles)} styles"
-        return Recipe(
-            model=long.model,
-            model_sha256=long.model_sha256,
-            styles=[Ingredient(style=label, code=blended)],
-            settings=long.settings,
-        ).to_text()
+        long = replace(long, styles=[Ingredient(style=f"{len(styles)} styles", code=blended)])
+    sent = {role: asked.files[name][0] for name, role in zip(MASKS, ROLES, strict=True) if name in asked.files}
+    return long.with_masks(packed_masks(mask, sent)).to_text()
 
 
 def _mask(values: Mapping[str, Any], files: Mapping[str, list[bytes]]) -> dict[str, Any] | None:
@@ -68,7 +66,7 @@ def _mask(values: Mapping[str, Any], files: Mapping[str, list[bytes]]) -> dict[s
     if "foreground" not in values and not any(name in files for name in MASKS):
         return None
     told: dict[str, Any] = {"foreground": values.get("foreground"), "feather": values.get("feather")}
-    for name, role in zip(MASKS, ("paint", "protect"), strict=True):
+    for name, role in zip(MASKS, ROLES, strict=True):
         data = files[name][0] if name in files else None
         told[role] = None if data is None else {"file": name, "sha256": hashlib.sha256(data).hexdigest()}
     return told
