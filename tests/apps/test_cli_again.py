@@ -321,7 +321,7 @@ def write(changes: dict[str, Any], settings: dict[str, Any] | None = None) -> No
     ("changes", "settings", "sentence"),
     [
         ({"format": 99}, {}, "install a newer impasto"),
-        ({"command": "paint"}, {}, "use that command again"),
+        ({"command": "scribble"}, {}, "which this impasto cannot repeat"),
         ({"styles": [{"style": "photo.jpg", "weight": 1}]}, {}, "no style called 'photo.jpg'"),
         ({"styles": [{"style": "a", "weight": 1, "code": "AAAAAA=="}]}, {}, "this model takes float32 [8]"),
         ({"model": "../tiny.impasto"}, {}, "does not come with impasto"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,6 +34,9 @@ from impasto.runtime.style import StyleModel
 
 BY_CODE = ("stylize", "dream")
 """Commands whose pictures a style model paints, so that codes and settings are all there is to it."""
+
+BY_STEPS = "paint"
+"""The command that optimises a picture, and needs the paintings for it."""
 
 LABEL = "again"
 _SHORT = 12  # digits of a sha256 that a person compares
@@ -88,6 +92,23 @@ def again(
     engine: Annotated[
         str | None, typer.Option("--engine", help=f"What runs the model: {' or '.join(ENGINES)}.")
     ] = None,
+    style: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--style",
+            "-s",
+            metavar="PICTURE",
+            help="Of what 'impasto paint' made: a painting that OUT was painted after. Repeatable; needless where it "
+            "lies beside OUT.",
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option("--weights", metavar="FILE", help="Of what 'impasto paint' made: weights of the feature network."),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="Of what 'impasto paint' made: cpu, cuda, mps ...")
+    ] = None,
     threads: Threads = default_of(StyleModel.load, "threads"),
     precision: Annotated[
         str | None, typer.Option("--precision", help=f"What the painter computes in: {' or '.join(PRECISIONS)}.")
@@ -103,11 +124,9 @@ def again(
     What is not given is as it was. With the same photo, the picture is the same.
     """
     told = read_recipe(done)
-    if told.command not in BY_CODE:
-        raise ImpastoError(
-            f"{done} was made by 'impasto {told.command}', which needs the painting itself: use that command again."
-        )
-    changed = {
+    if told.command not in (*BY_CODE, BY_STEPS):
+        raise ImpastoError(f"{done} was made by 'impasto {told.command}', which this impasto cannot repeat: update it.")
+    given = {
         "size": size,
         "strength": strength,
         "keep_colors": keep_colors,
@@ -116,22 +135,59 @@ def again(
         "quality": quality,
         "strip": strip,
     }
-    settings, how = settings_of(told, {name: value for name, value in changed.items() if value is not None}, done)
+    changed = {name: value for name, value in given.items() if value is not None}
+    suffix = suffix_of(format) if format is not None else Path(done).suffix.lower()
+
+    def plan(kept: Sequence[str]) -> list[Job]:
+        return plan_jobs(
+            photos,
+            output=output,
+            label=LABEL,
+            suffix=_suffix_wanted(output, suffix, asked=format is not None),
+            overwrite=overwrite,
+            kept=[done, *kept],
+        )
+
+    if told.command == BY_STEPS:
+        if engine is not None:
+            raise ImpastoError(f"--engine runs models, and {done} was painted by optimisation: leave it out.")
+        from impasto.apps.cli.repaint import paint_again
+
+        if precision is not None:
+            changed["precision"] = precision
+        paint_again(
+            told,
+            done,
+            photos,
+            changed,
+            masks=masks_again(told, done, mask=mask, protect=protect, files=mask_file or (), none=no_mask),
+            style=style or (),
+            weights=weights,
+            output=output,
+            plan=plan,
+            load=lambda name, sha256: _beginner(told, done, name, sha256, model, threads),
+            model=model,
+            max_pixels=max_pixels,
+            max_memory=allowed_memory(max_memory),
+            device=device,
+            threads=threads,
+            overwrite=overwrite,
+            recipe=recipe,
+            json=json,
+        )
+        return
+    if style or weights is not None or device is not None:
+        raise ImpastoError(
+            f"{done} holds its styles and has no use for --style, --weights or --device: leave them out."
+        )
+    settings, how = settings_of(told, changed, done)
     masks = masks_again(told, done, mask=mask, protect=protect, files=mask_file or (), none=no_mask)
     limited = settings.palette is not None or masks.has_palettes()
     if limited and keep_colors is not None and color_mode(keep_colors) != "off":
         say(f"{done} was painted with a palette, which the photo's colours leave no room for: it is left out.")
         settings, masks = replace(settings, palette=None), masks.without_palettes()
     settings = replace(settings, mask=masks.told)
-    suffix = suffix_of(format) if format is not None else Path(done).suffix.lower()
-    jobs = plan_jobs(
-        photos,
-        output=output,
-        label=LABEL,
-        suffix=_suffix_wanted(output, suffix, asked=format is not None),
-        overwrite=overwrite,
-        kept=[done, *masks.given],
-    )
+    jobs = plan(masks.given)
     if any(job.target is None for job in jobs) and (json or sys.stdout.isatty()):
         raise PictureError("A picture would be mixed with other output: give -o a file.")
     painter = painter_for(
@@ -194,6 +250,16 @@ def painter_for(
             raise ImpastoError(f"{other}: give that file to --model, or --model {recipe.model} to paint with this one.")
         say(f"{other}, so the picture will be another.")
     return painter
+
+
+def _beginner(
+    told: Recipe, done: str, name: str | None, sha256: str | None, model: str | None, threads: int | None
+) -> StyleModel:
+    """The fast painter that an optimisation begins with."""
+    how: dict[str, Any] = {one: default_of(StyleModel.load, one) for one in ("engine", "precision")}
+    if name is None or sha256 is None:
+        return load_painter(model or default_of(StyleModel.load, "name_or_path"), threads=threads, **how)
+    return painter_for(replace(told, model=name, model_sha256=sha256), done, model, threads=threads, **how)
 
 
 def _suffix_wanted(output: str | None, suffix: str, *, asked: bool) -> str | None:

@@ -291,7 +291,7 @@ def _mask_of(paint: Any, protect: Any, foreground: Any, feather: Any) -> Mask:
 
 
 def digest_of_file(file: str) -> str:
-    """The sha256 of a mask's file, 64 hexadecimal digits.
+    """The sha256 of a file, 64 hexadecimal digits.
 
     Raises:
         PictureError: it cannot be read.
@@ -300,4 +300,4 @@ def digest_of_file(file: str) -> str:
         with Path(file).open("rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()
     except OSError as error:
-        raise PictureError(f"{file} cannot be read ({error.strerror or error}): check the mask.") from error
+        raise PictureError(f"{file} cannot be read ({error.strerror or error}): check the path.") from error

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import sys
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from impasto.apps.cli.blend import Wanted, label_of, parse_style, weight_of
-from impasto.apps.cli.control import Feather, Foreground, MaskFile, PaletteCount, Protect
+from impasto.apps.cli.blend import label_of, parse_style
+from impasto.apps.cli.control import Asked, Feather, Foreground, MaskFile, PaletteCount, Protect
+from impasto.apps.cli.paint_work import Order, carry_out, refuse_streams
 from impasto.apps.cli.painter import KeepColors, MaxPixels, Model, Overwrite, Strength
 from impasto.apps.cli.parts import MaxMemory, allowed_memory
-from impasto.apps.cli.plan import STREAM, Job, plan_jobs, suffix_of
-from impasto.apps.cli.recipes import NO_RECIPE, WithRecipe
+from impasto.apps.cli.plan import plan_jobs, suffix_of
+from impasto.apps.cli.recipes import WithRecipe
+from impasto.apps.cli.remasked import Masks
 from impasto.apps.cli.stroke import Detail, StrokeSize
-from impasto.apps.cli.terminal import default_of, put, put_json, say
-from impasto.apps.cli.trainer import Device, Reporter, Threads, need
-from impasto.errors import ImpastoError, PictureError
+from impasto.apps.cli.terminal import default_of
+from impasto.apps.cli.trainer import Device, Threads
+from impasto.errors import PictureError
 from impasto.runtime.control import checked_mode
 from impasto.runtime.files import check_target
-from impasto.runtime.masks import Mask, open_mask
+from impasto.runtime.masks import open_mask
 from impasto.runtime.picture import Picture
 from impasto.runtime.style import StyleModel
 from impasto.training.paint_spec import (
@@ -40,14 +37,6 @@ from impasto.training.paint_spec import (
     PaintSpec,
     default,
 )
-
-if TYPE_CHECKING:
-    from impasto.progress import OnProgress, Progress
-    from impasto.training.paint import Brush, Painted
-    from impasto.training.stopping import Wish
-
-LINES = 25
-"""Steps from one line to the next where stderr is no terminal."""
 
 
 def paint(
@@ -147,195 +136,47 @@ def paint(
     )
     checked_mode(keep_colors, palette)
     allowed = allowed_memory(max_memory)
-    if STREAM in inputs or output == STREAM:
-        raise PictureError("impasto paint reads and writes files, for it takes minutes: give a file in place of -.")
-    masks = _masks(mask, protect, foreground, feather, wanted)
+    refuse_streams(inputs, output)
+    asked = Asked(mask=mask, protect=protect, foreground=foreground, feather=feather)
+    asked.check(wanted, keep_colors, overwrite)
+    files = asked.files(wanted)
     styles = [one.style for one in wanted]
-    kept = [*styles, *(file for file in (mask, protect, preview, *(one.mask for one in wanted)) if file is not None)]
     jobs = plan_jobs(
         inputs,
         output=output,
         label=label_of(wanted),
         suffix=None if format is None else suffix_of(format),
         overwrite=overwrite,
-        kept=kept,
+        kept=[*styles, *files.values(), *([] if preview is None else [preview])],
     )
     if preview is not None:
         _check_preview(preview, [*styles, *(str(job.source) for job in jobs)], overwrite)
-    paintings = [_painting(one, max_pixels) for one in wanted]
-    for job in jobs:
-        if job.source is not None and not job.source.is_file():
-            Picture.open(job.source, max_pixels=max_pixels)  # says what is wrong before hours of work on the others
-    need("torch", "pydantic", "safetensors")
-    from impasto.training.loop import pick_device, set_threads
-    from impasto.training.paint import Brush, digest_of, load_features
-    from impasto.training.stopping import stop_signals
-
-    set_threads(threads)
-    where = pick_device(device)
-    fast = StyleModel.load(model, threads=threads) if start == "fast" else None
-    brushes = [Brush(picture, weight_of(one)) for picture, one in zip(paintings, wanted, strict=True)]
-    with Reporter(json) as report, stop_signals() as wish:
-        net = load_features(spec, where, report)
-        looks = {"keep_colors": keep_colors, "palette": palette, "detail": detail}
-        told = _recipe(spec, wanted, looks, digest_of(net)) if recipe else NO_RECIPE
-        for job in jobs:
-            began = time.perf_counter()
-            photo = Picture.open(job.source, max_pixels=max_pixels)  # type: ignore[arg-type]
-            done, picture = _paint_one(
-                photo,
-                brushes,
-                spec,
-                masks,
-                looks=looks,
-                device=str(where),
-                fast=fast,
-                net=net,
-                max_memory=allowed,
-                progress=_seldom(report),
-                preview=None if preview is None else _shower(preview),
-                every=every,
-                stop=_asked(wish),
-            )
-            picture = replace(picture, info=replace(picture.info, recipe=told))
-            lost = picture.save(job.target, overwrite=overwrite, strip=strip, quality=quality)  # type: ignore[arg-type]
-            _tell(job, wanted, spec, done, picture, lost, time.perf_counter() - began, json=json)
-            if done.stopped:
-                say(f"{job.target} is the best after {done.steps} of {done.planned} steps.")
-                raise typer.Exit(130)
-
-
-def _paint_one(
-    photo: Picture,
-    brushes: Sequence[Brush],
-    spec: PaintSpec,
-    masks: tuple[Mask | None, list[Any]],
-    *,
-    looks: dict[str, Any],
-    **how: Any,
-) -> tuple[Painted, Picture]:
-    """What came of the optimisation, and the picture with its colours and place."""
-    from impasto.training.paint import paint as optimise
-    from impasto.training.paint import sized
-    from impasto.training.paint_places import finished, placed
-
-    photo = sized(photo, spec)
-    overall, own = masks
-    used, cover = placed(photo, brushes, own, overall)
-    done = optimise(photo, used, spec, **how)
-    return done, finished(photo, done.picture, brushes, cover=cover, **looks)
-
-
-def _painting(one: Wanted, max_pixels: int) -> Picture:
-    path = Path(one.style)
-    if path.suffix.lower() == ".npy" or not (path.suffix or path.exists() or os.sep in one.style):
-        raise ImpastoError(
-            f"impasto paint needs the painting itself, and {one.style} is no picture: give a picture file, or use "
-            "impasto stylize."
-        )
-    return Picture.open(path, max_pixels=max_pixels)
-
-
-def _masks(
-    mask: str | None, protect: str | None, foreground: str | None, feather: str | None, wanted: Sequence[Wanted]
-) -> tuple[Mask | None, list[Any]]:
-    """The mask that holds for all, and one or None for each style; files are read once."""
-    own = [None if one.mask is None else open_mask(one.mask) for one in wanted]
-    if mask is None and protect is None and foreground is None:
-        if feather is None:
-            return None, own
-        if all(one is None for one in own):
-            raise ImpastoError("--feather makes the edges of masks soft, and there is none: give --mask, or leave it.")
-    overall = Mask(mask, protect, foreground).opened()
-    return overall if feather is None else replace(overall, feather=feather), own
+    planes = {role: open_mask(file) for role, file in files.items()}
+    order = Order(
+        spec=spec,
+        wanted=wanted,
+        looks={"keep_colors": keep_colors, "palette": palette, "detail": detail},
+        masks=Masks(told=asked.told(wanted), planes=planes, held={}),
+        quality=quality,
+        strip=strip,
+    )
+    carry_out(
+        order,
+        jobs,
+        begin=lambda: StyleModel.load(model, threads=threads),
+        preview=preview,
+        every=every,
+        max_pixels=max_pixels,
+        max_memory=allowed,
+        device=device,
+        threads=threads,
+        overwrite=overwrite,
+        recipe=recipe,
+        json=json,
+    )
 
 
 def _check_preview(preview: str, used: Sequence[str], overwrite: bool) -> None:
     check_target(preview, overwrite=overwrite)
     if any(Path(name).exists() and Path(preview).exists() and Path(preview).samefile(name) for name in used):
         raise PictureError(f"{preview} is an input as well, and it would be lost: choose another --preview.")
-
-
-def _shower(preview: str) -> Callable[[Picture], None]:
-    """Writes previews; where that fails, the painting goes on."""
-    failed = False
-
-    def show(picture: Picture) -> None:
-        nonlocal failed
-        if failed:
-            return
-        try:
-            picture.save(preview, overwrite=True)
-        except PictureError as error:
-            failed = True
-            say(f"There are no more previews: {error}")
-
-    return show
-
-
-def _seldom(report: OnProgress) -> OnProgress:
-    """The figures of every step on a terminal, of some elsewhere."""
-
-    def tell(now: Progress) -> None:
-        if sys.stderr.isatty() or now.done % LINES == 0 or now.done == now.total:
-            report(now)
-
-    return tell
-
-
-def _asked(wish: Wish) -> Callable[[], bool]:
-    def stop() -> bool:
-        wish.safe_point()
-        return wish.stop
-
-    return stop
-
-
-def _recipe(spec: PaintSpec, wanted: Sequence[Wanted], looks: dict[str, Any], digest: str) -> str:
-    from impasto.runtime.recipe import Ingredient, Recipe
-
-    styles = []
-    for one in wanted:
-        name = "".join(letter if letter.isprintable() else "?" for letter in Path(one.style).name)
-        with Path(one.style).open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        styles.append(Ingredient(style=name, weight=weight_of(one), sha256=sha256))
-    settings = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(spec).items()}
-    settings |= looks
-    settings.pop("weights")  # a path; the digest says which they are
-    return Recipe(model=spec.network, model_sha256=digest, styles=styles, settings=settings, command="paint").to_text()
-
-
-def _tell(
-    job: Job,
-    wanted: Sequence[Wanted],
-    spec: PaintSpec,
-    done: Painted,
-    picture: Picture,
-    lost: Sequence[str],
-    seconds: float,
-    *,
-    json: bool,
-) -> None:
-    notes = [*picture.info.notes, *lost]
-    for note in notes:
-        say(f"{job.source}: {note}")
-    if not json:
-        put(str(job.target))
-        return
-    put_json(
-        {
-            "input": str(job.source),
-            "output": str(job.target),
-            "style": [{"style": one.style, "weight": weight_of(one)} for one in wanted],
-            "strength": spec.strength,
-            "width": picture.size[0],
-            "height": picture.size[1],
-            "seconds": round(seconds, 4),
-            "steps": done.steps,
-            "planned": done.planned,
-            "stopped": done.stopped,
-            "losses": {"loss": done.loss, **done.parts} if done.steps else None,
-            "notes": notes,
-        }
-    )
