@@ -348,7 +348,7 @@ def write(changes: dict[str, Any], settings: dict[str, Any] | None = None) -> No
         ({}, {"mask": {"styles": [None, 3]}}, "settings.mask: is of a wrong kind"),
         ({}, {"mask": {"styles": [None, {"file": "a", "sha256": "b", "palette": [[9]]}]}}, "1 to 32 colours"),
         ({"masks": {"x": "y"}}, {}, "named by 64 hexadecimal digits"),
-        ({"masks": {ART: "R0lGODlhAQABAAAAACw="}}, {}, "masks: should be small WebP files"),
+        ({"masks": {ART: "R0lGODlhAQABAAAAACw="}}, {}, "masks: should be small WebP or PNG"),
         ({"masks": {ART: BAD}}, {"mask": {"paint": {"file": "m", "sha256": ART}}}, "The mask 'm' in the recipe of"),
         ({}, {"mask": {"foreground": "all", "feather": 0}}, "no foreground called 'all'"),
         ({}, {"engine": "warp"}, "no engine called 'warp'"),

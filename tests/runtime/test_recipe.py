@@ -255,7 +255,7 @@ def hostile(**changes: Any) -> str:
         (hostile(masks={"\x1b[2J": "AAAA"}), "masks: should be named by 64"),
         (hostile(masks={SHA: "?"}), "masks: is no base64"),
         (hostile(masks={SHA: "\u00e9"}), "masks: is no base64"),
-        (hostile(masks={SHA: "AAAA"}), "masks: should be small WebP files"),
+        (hostile(masks={SHA: "AAAA"}), "masks: should be small WebP or PNG"),
         (hostile(masks={SHA: base64.b64encode(b"RIFF0000WEBP" + bytes(30_000)).decode()}), "should be small WebP"),
     ],
 )

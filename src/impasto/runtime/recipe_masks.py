@@ -10,7 +10,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,15 @@ from impasto.errors import PictureError
 from impasto.runtime.masks import LARGEST_SIDE, open_mask
 from impasto.runtime.picture import Picture
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 F32 = NDArray[np.float32]
 
 LONGEST = 32_768
 """Letters that all masks of a recipe may take together, as they are written: four for three bytes."""
 
+_HOPELESS = 8  # a hasty PNG that is so many times too long makes no WebP that is short enough
 _DIGITS = frozenset("0123456789abcdef")
 
 
@@ -37,10 +41,18 @@ def packed(plane: F32) -> bytes | None:
     from PIL import Image
 
     levels = np.rint(plane * 255).astype(np.uint8)
-    stream = BytesIO()
-    Image.fromarray(levels).convert("RGB").save(stream, "WEBP", lossless=True)
-    data = stream.getvalue()
+    image = Image.fromarray(levels)
+    # Seconds are not spent on what can come to nothing: a photograph for a mask.
+    if letters(_saved(image, "PNG", compress_level=1)) > _HOPELESS * LONGEST:
+        return None
+    data = _saved(image.convert("RGB"), "WEBP", lossless=True)
     return data if letters(data) <= LONGEST else None
+
+
+def _saved(image: Image.Image, kind: str, **how: Any) -> bytes:
+    stream = BytesIO()
+    image.save(stream, kind, **how)
+    return stream.getvalue()
 
 
 def unpacked(data: bytes) -> F32:
@@ -78,7 +90,7 @@ def written(masks: Mapping[str, bytes]) -> dict[str, str]:
 
 
 def held_masks(value: Any) -> dict[str, bytes]:
-    """The same again, which anybody may have written: what is no small WebP is refused, and nothing is decoded.
+    """The same again, which anybody may have written: what is no small WebP or PNG is refused, and nothing is decoded.
 
     Raises:
         PictureError: the sentence goes on from "The recipe".
@@ -93,6 +105,8 @@ def held_masks(value: Any) -> dict[str, bytes]:
             out[name] = base64.b64decode(text.encode("ascii"), validate=True)
         except (binascii.Error, UnicodeEncodeError) as error:
             raise PictureError("is damaged (masks: is no base64)") from error
-        if out[name][:4] != b"RIFF" or out[name][8:12] != b"WEBP" or len(text) > LONGEST:
-            raise PictureError("is damaged (masks: should be small WebP files)")
+        # A PNG is what a browser makes of a mask that was brushed in it.
+        known = out[name].startswith(b"\x89PNG") or (out[name][:4] == b"RIFF" and out[name][8:12] == b"WEBP")
+        if not known or len(text) > LONGEST:
+            raise PictureError("is damaged (masks: should be small WebP or PNG files)")
     return out

@@ -17,6 +17,7 @@ from impasto.runtime.generator import Generator
 from impasto.runtime.masks import Mask
 from impasto.runtime.picture import Picture
 from impasto.runtime.recipe import read_recipe
+from impasto.runtime.recipe_masks import unpacked
 from impasto.runtime.style import StyleModel
 
 pytestmark = [pytest.mark.slow, needs_chromium, needs_npm]
@@ -183,6 +184,16 @@ def test_a_person_paints_there_from_photo_to_download(visit: Visit, tmp_path: Pa
         page.click("#download")
     waited.value.save_as(tmp_path / "painted.png")
     assert read_recipe(tmp_path / "painted.png").styles[0].style == recipe.styles[0].style
+    page.click("#masking")
+    visit.again(lambda: page.press("#mask", "Space"))
+    for format in ("png", "jpg"):
+        page.select_option("#format", format)
+        with page.expect_download() as waited:
+            page.click("#download")
+        waited.value.save_as(tmp_path / f"part.{format}")
+        part = read_recipe(tmp_path / f"part.{format}")
+        place = unpacked(part.masks[part.settings["mask"]["paint"]["sha256"]])
+        assert max(place.shape) == 512 and place[170, 256] == 1 and place[0, 0] == 0, "brushed in the middle"
     page.click("#tab-invent")
     page.wait_for_selector("#grid button:nth-child(12)")
     page.wait_for_selector("#dreams .card:nth-child(2) canvas:not(.waits)")

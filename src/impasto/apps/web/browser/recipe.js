@@ -26,15 +26,29 @@ function base64(code) {
   return btoa(Array.from(new Uint8Array(code.buffer, code.byteOffset, code.byteLength), (byte) => String.fromCharCode(byte)).join(""));
 }
 
+const LONGEST_MASK = 32768; // letters, as runtime/recipe_masks.py has it
+
+/** What is told of a mask brushed here, which never was a file, and the mask itself where it is short enough. */
+async function toldMask(canvas) {
+  if (!canvas) return [null, {}];
+  const data = new Uint8Array(await (await new Promise((done) => canvas.toBlob(done, "image/png"))).arrayBuffer());
+  // A page that is not served safely has no digests: any name will do that no other mask has.
+  const digest = crypto.subtle ? new Uint8Array(await crypto.subtle.digest("SHA-256", data)) : crypto.getRandomValues(new Uint8Array(32));
+  const sha256 = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join(""), held = base64(data);
+  return [{ paint: { file: "brushed.png", sha256 } }, held.length > LONGEST_MASK ? {} : { masks: { [sha256]: held } }];
+}
+
 /** The picture, a PNG or JPEG, with its recipe; codes are those of styles that have no name, by id. */
 export async function withRecipe(blob, site, { styles, weights, strength, stroke, detail, colors, size, mask }, codes) {
   const total = weights.reduce((sum, weight) => sum + weight, 0), about = { strength, keep_colors: colors, stroke: String(stroke), detail };
+  const [place, held] = await toldMask(mask);
   const told = packet({
+    ...held,
     format: 1, impasto: site.impasto, command: "stylize", model: site.style.name, model_sha256: site.style.sha256,
     styles: styles.map(({ id, title }, i) => ({ style: codes[id] ? title : id, weight: weights[i] / total, ...(codes[id] && { code: base64(codes[id]) }) })),
     settings: {
       ...about, size: size ? Number(size) : null, quality: null, strip: false, palette: null, engine: "onnxruntime", precision: "fp32",
-      mask: mask ? { paint: "brushed in a browser" } : null,
+      mask: place,
     },
   });
   const head = new Uint8Array(await blob.arrayBuffer());
