@@ -183,6 +183,8 @@ class _Job:
             first, fresh = load_checkpoint(Journal(recipe.start).checkpoint), getattr(task, "fresh", ())
             there = {name: m for name, m in modules.items() if name not in fresh or first.part(f"ema.{name}")}
             restore_modules(there, first, "ema")
+            if hasattr(task, "begin"):
+                task.begin()
         distributed.copy_first(t for m in modules.values() for t in (*m.parameters(), *m.buffers()))
         self.average = {name: copy.deepcopy(module).requires_grad_(False).eval() for name, module in modules.items()}
         self.step = self.bad = self.retreats = 0

@@ -57,6 +57,10 @@ class StyleLossTable(Table):
     identity: float = Field(default=2.0, ge=0, description="a photo in its own manner is the photo: mean abs error")
     hint: float = Field(default=0.5, ge=0, description="the style code must tell the feature channels' energies")
     centre: float = Field(default=1.0, ge=0, description="codes of a batch average to 0: what all share is not style")
+    teach: float = Field(
+        default=0.0, ge=0, description="the encoder should give the code that the painting's feature statistics give"
+    )
+    lessons: int = Field(default=0, ge=0, description="paintings a step, beside the batch's own, to learn that on")
     identity_every: int = Field(default=8, ge=1, description="one picture in so many is used for it")
     features: Literal["vgg16", "vgg19"] = "vgg16"
     kl: float = Field(
@@ -86,6 +90,10 @@ class Stage(Table):
     crop: int = Field(ge=64, multiple_of=8)
     batch: int = Field(ge=1)
     style: float | None = Field(default=None, ge=0, description="weight of the style loss in this stage")
+    teach: float | None = Field(default=None, ge=0, description="weight of what the teacher says in this stage")
+    given: float = Field(
+        default=0.0, ge=0, le=1, description="share of paintings whose code is the teacher's (needs loss.teach)"
+    )
 
 
 class StyleRecipe(Recipe):
@@ -111,6 +119,8 @@ class StyleRecipe(Recipe):
             raise ValueError("two styles have the same name")
         if self.loss.kl and not self.net.variational:
             raise ValueError("loss.kl is about codes that are drawn: set net.variational = true, or leave it out")
+        if not self.loss.teach and any(stage.given or stage.teach for stage in self.stages):
+            raise ValueError("there is no teacher for the stages that ask for one: set loss.teach, or leave out given")
         return self
 
     def identity(self) -> dict[str, Any]:
@@ -118,11 +128,15 @@ class StyleRecipe(Recipe):
         table = super().identity()
         if not self.net.variational:
             del table["net"]["variational"]
-        for key in ("kl", "adversarial"):
+        for key in ("kl", "adversarial", "teach", "lessons"):
             if not table["loss"][key]:
                 del table["loss"][key]
         if not self.loss.adversarial:
             del table["critic"]
+        for stage in table["stages"]:
+            for key in ("given", "teach"):
+                if not stage[key]:
+                    del stage[key]
         return table
 
     def stage(self, step: int) -> Stage:

@@ -73,6 +73,17 @@ def channel_energies(vector: Tensor) -> Tensor:
     return vector[:, places * channels - places * (places - 1) // 2]
 
 
+def row_sums(vector: Tensor) -> Tensor:
+    """What each channel shares with all channels, itself included: Gram vectors ``[N,C(C+1)/2] -> [N,C]``."""
+    channels = int((math.isqrt(8 * vector.shape[1] + 1) - 1) // 2)
+    index, weights = _triangle(channels)
+    values = vector / weights.to(vector.device)
+    rows, columns = (index // channels).to(vector.device), (index % channels).to(vector.device)
+    below = torch.where(rows == columns, torch.zeros_like(values), values)  # the diagonal counts once
+    total = values.new_zeros(len(vector), channels)
+    return total.index_add(1, rows, values).index_add(1, columns, below)
+
+
 def relative_gram_distance(a: Tensor, b: Tensor, eps: float = 1e-8) -> Tensor:
     """||A - B||^2 / (||A|| ||B||) for Gram vectors ``[N,K]``, one number per picture ``[N]``.
 

@@ -19,9 +19,11 @@ from impasto.training.losses.variational import LOGVAR_RANGE, gaussian_kl, repar
 from impasto.training.nets import NETS
 from impasto.training.nets.blocks import color_stats
 from impasto.training.nets.features import cache_folder, load_vgg
-from impasto.training.nets.style import COLORS, GRAIN, Painter, StyleDoubt, StyleEncoder, StyleHint
+from impasto.training.nets.style import COLORS, Painter, StyleDoubt, StyleEncoder, StyleHint
+from impasto.training.nets.style_teacher import StyleTeacher, translate
 from impasto.training.recipe import StyleRecipe
 from impasto.training.task import Turn
+from impasto.training.tasks.style_looks import floats, looks, made_grain, stack
 from impasto.training.tasks.style_rival import CRITIC, Rival, turns
 from impasto.training.tasks.style_stats import StyleStats
 
@@ -36,6 +38,7 @@ class StyleBatch:
     styles: Tensor  # [N,3,s,s]
     entries: list[int]  # which kept style crop each is
     selves: Tensor  # [K,3,s,s]: the first K photos as if they were paintings
+    lessons: list[int]  # more kept style crops, for the encoder alone
     index: int = 0  # of the batch: all chance in a step is a function of it and of the recipe's seed
 
 
@@ -47,7 +50,7 @@ class _Painted:
     styles: Tensor  # [N,3,s,s], 0..1
     raw: Tensor  # [N+K,3,c,c], before the clamp to 0..1
     codes: Tensor  # [N,D] as the encoder gave them
-    used: Tensor  # [N,D] as the painter was given them: drawn around those, where the encoder is variational
+    used: Tensor  # [N,D] as the painter was given them: drawn around those where the encoder is variational, or taught
     logvar: Tensor | None  # [N,D-9]
 
     @property
@@ -88,6 +91,7 @@ class StyleTask:
         self._photo_order = EndlessSampler(len(self.photos), recipe.seed)
         weights = np.tile(pattern_weights(self.paintings.files, data.weights), data.variants)
         self._style_order = EndlessSampler(len(weights), recipe.seed + 1, weights)
+        self._lesson_order = EndlessSampler(len(weights), recipe.seed + 2)
         torch.manual_seed(recipe.seed)
         self.modules: dict[str, nn.Module] = {
             name: module.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -102,13 +106,17 @@ class StyleTask:
         widths = {layer: self.vgg.conv(layer).out_channels for layer in loss.style_layers}
         if loss.hint:
             self.modules["hint"] = StyleHint(recipe.net, sum(widths.values())).to(self.device)
+        self._widths = tuple(widths.values())
+        self.teacher = StyleTeacher(self._widths, recipe.net.code).to(self.device) if loss.teach else None
         # Last, so that all other networks start as they would without it.
         self.rival = Rival(recipe, self.device) if loss.adversarial else None
         self.turns: tuple[Turn, ...] = ()
         if self.rival is not None:
             self.modules[CRITIC] = self.rival.critic
             self.turns = turns(list(self.modules))
-        self.fresh = frozenset({"doubt", CRITIC})
+        if self.teacher is not None:
+            self.modules["teacher"] = self.teacher
+        self.fresh = frozenset({"doubt", "teacher", CRITIC})
         self._stats = StyleStats(
             keep or cache_folder() / "style-stats",
             self._stats_key(len(weights)),
@@ -173,10 +181,11 @@ class StyleTask:
         styles = [self._stats.crop(entry, self._style_crop) for entry in entries]
         size = recipe.data.style_size
         return StyleBatch(
-            _stack(photos),
-            _stack(styles),
+            stack(photos),
+            stack(styles),
             entries,
-            _stack(own) if own else torch.empty(0, 3, size, size, dtype=torch.uint8),
+            stack(own) if own else torch.empty(0, 3, size, size, dtype=torch.uint8),
+            [self._lesson_order[step * recipe.loss.lessons + k] for k in range(recipe.loss.lessons)],
             step,
         )
 
@@ -186,12 +195,40 @@ class StyleTask:
         assert isinstance(encoder, StyleEncoder)
         entries = [self._style_order[k] for k in range(count)]
         parts = [entries[i : i + part] for i in range(0, count, part)]
-        crops = [self._float(_stack([self._stats.crop(e, self._style_crop) for e in chosen])) for chosen in parts]
+        crops = [self._float(stack([self._stats.crop(e, self._style_crop) for e in chosen])) for chosen in parts]
         encoder.calibrate(crops)
         hint = self.modules.get("hint")
         if isinstance(hint, StyleHint):
             batches = [self._gram_targets(chosen, styles) for chosen, styles in zip(parts, crops, strict=True)]
             hint.norm.calibrate(hint.scale(torch.cat([_energies(targets) for targets in batches])))
+        if self.teacher is not None:
+            statistics = [self.teacher.statistics(self._lesson(chosen)[1]) for chosen in self._lessons()]
+            self.teacher.calibrate(torch.cat(statistics))
+
+    def _lessons(self, count: int = 2048, part: int = 16) -> list[list[int]]:
+        """The first ``count`` style crops, in parts: what the teacher is made from."""
+        entries = list(dict.fromkeys(self._style_order[k] for k in range(4 * count)))[:count]
+        return [entries[i : i + part] for i in range(0, len(entries), part)]
+
+    @torch.no_grad()
+    def _lesson(self, entries: list[int]) -> tuple[Tensor, list[Tensor]]:
+        """Style crops [N,3,s,s] and their Gram vectors."""
+        styles = self._float(stack([self._stats.crop(entry, self._style_crop) for entry in entries]))
+        return styles, self._gram_targets(entries, styles)
+
+    @torch.no_grad()
+    def begin(self) -> None:
+        """After the networks of another run have been taken over: they learn the teacher's codes, if there is one."""
+        if self.teacher is None:
+            return
+        encoder, painter = self.modules["encoder"], self.modules["painter"]
+        assert isinstance(encoder, StyleEncoder) and isinstance(painter, Painter)
+        seen, codes, taught = [], [], []
+        for styles, grams in map(self._lesson, self._lessons()):
+            seen.append(encoder.look(styles))
+            codes.append(encoder.describe(styles, seen[-1])[:, :-COLORS])
+            taught.append(self.teacher(grams))
+        translate(painter, encoder, torch.cat(seen), torch.cat(codes), torch.cat(taught))
 
     def remarks(self) -> list[str]:
         """What a person should know before the run starts, a sentence each."""
@@ -206,7 +243,7 @@ class StyleTask:
     # One step -------------------------------------------------------------------------------------------------------
 
     def _float(self, pixels: Tensor) -> Tensor:
-        return pixels.to(self.device).contiguous(memory_format=torch.channels_last).float().div_(255)
+        return floats(pixels, self.device)
 
     def _gram_targets(self, entries: list[int], styles: Tensor) -> list[Tensor]:
         """Gram vectors [N,K_l] of style crops, one per layer; computed where they are not kept yet."""
@@ -220,8 +257,8 @@ class StyleTask:
                 self._stats.put(entries[i], [v[row] for v in vectors])
         return self._stats.get(entries, self.device)
 
-    def _paint(self, batch: StyleBatch, step: int, *, own: bool) -> _Painted:
-        """Paint a batch; ``own``: its photos in their own manner too."""
+    def _paint(self, batch: StyleBatch, step: int, *, own: bool, taught: Tensor | None = None) -> _Painted:
+        """Paint a batch; ``own``: its photos in their own manner too; ``taught``: the teacher's codes [N,D-9]."""
         photos, styles = self._float(batch.photos), self._float(batch.styles)
         selves = self._float(batch.selves if own else batch.selves[:0])
         # A crop is a photo of its own. With the whole photo's statistics a bright crop would still have to reach the
@@ -240,10 +277,14 @@ class StyleTask:
             noise = _normal(logvar.shape, self.recipe.seed, batch.index).to(self.device)
             # Colours are measured, not guessed, so they are not drawn.
             used = torch.cat((reparameterise(codes[:, :-COLORS], logvar, noise), codes[:, -COLORS:]), 1)
+        if taught is not None:
+            draws = np.random.default_rng((self.recipe.seed, 13, batch.index)).random(count)
+            given = torch.from_numpy(draws < self.recipe.stage(step).given).to(self.device)[:, None]
+            used = torch.cat((torch.where(given, taught, used[:, :-COLORS]), codes[:, -COLORS:]), 1)
         # A photo's own colours are those that the painter is told.
-        given = torch.cat((used, torch.cat((every[count:, :-COLORS], stats[:extra]), 1)))
-        grain = _grain(count + extra, *photos.shape[2:], seed=self.recipe.seed + step).to(self.device)
-        raw = painter.raw(torch.cat((photos, photos[:extra])), torch.cat((stats, stats[:extra])), given, grain)
+        told = torch.cat((used, torch.cat((every[count:, :-COLORS], stats[:extra]), 1)))
+        grain = made_grain(count + extra, *photos.shape[2:], seed=self.recipe.seed + step).to(self.device)
+        raw = painter.raw(torch.cat((photos, photos[:extra])), torch.cat((stats, stats[:extra])), told, grain)
         return _Painted(photos, styles, raw, codes, used, logvar)
 
     def loss(self, turn: str, batch: StyleBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -253,11 +294,12 @@ class StyleTask:
                 shown = self._paint(batch, step, own=False)
             return self.rival.judge(shown.styles, shown.pictures, shown.codes)
         weights = self.recipe.loss
-        done = self._paint(batch, step, own=True)
+        targets = self._gram_targets(batch.entries, self._float(batch.styles))
+        taught = None if self.teacher is None else self.teacher(targets)
+        done = self._paint(batch, step, own=True, taught=taught)
         photos, codes, painted = done.photos, done.used, done.pictures
         count, own = len(photos), len(batch.selves)
         raw, mirrored = done.raw[:count], done.raw[count:]
-        targets = self._gram_targets(batch.entries, done.styles)
         with torch.no_grad():
             kept = self.vgg_at(photos, weights.content_layers)
         features = self.vgg(painted)
@@ -269,8 +311,8 @@ class StyleTask:
         ]
         style = torch.stack(layers).mean()
         figures = {"content": content, "style": style}
-        weight = self.recipe.stage(step).style
-        total = weights.content * content + (weights.style if weight is None else weight) * style
+        stage = self.recipe.stage(step)
+        total = weights.content * content + (weights.style if stage.style is None else stage.style) * style
         if weights.variation:
             figures["variation"] = perceptual.total_variation(painted)
             total = total + weights.variation * figures["variation"]
@@ -287,6 +329,16 @@ class StyleTask:
         if weights.hint:
             figures["hint"] = self.modules["hint"](codes, _energies(targets))
             total = total + weights.hint * figures["hint"]
+        if taught is not None:
+            # The mean squared error of numbers of variance 1: 1 = nothing told, 0 = all.
+            told = done.codes[:, :-COLORS].float()
+            if self.teacher is not None and batch.lessons:
+                styles, grams = self._lesson(batch.lessons)
+                encoder = self.modules["encoder"]
+                told = torch.cat((told, encoder(styles)[:, :-COLORS].float()))
+                taught = torch.cat((taught, self.teacher(grams)))
+            figures["teach"] = (told - taught).square().mean()
+            total = total + (weights.teach if stage.teach is None else stage.teach) * figures["teach"]
         if weights.kl and done.logvar is not None:
             figures["kl"] = gaussian_kl(done.codes[:, :-COLORS], done.logvar).mean()
             total = total + weights.kl * figures["kl"]
@@ -307,31 +359,11 @@ class StyleTask:
 
     # Looking --------------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
     def sample(self, modules: Mapping[str, nn.Module], count: int = 5, size: int = 256) -> Pixels:
-        """A grid to look at: paintings across, photos down, always the same ones. uint8 RGB."""
-        encoder, painter = modules["encoder"], modules["painter"]
-        rng = np.random.default_rng(5)
-        photos = rng.choice(len(self.photos), count, replace=len(self.photos) < count)
-        entries = rng.choice(len(self.paintings), count, replace=len(self.paintings) < count)
-        styles = [self._style_crop(int(entry)) for entry in entries]
-        codes = encoder(self._float(_stack(styles)))
-        top = [np.full((size, size, 3), 255, np.uint8)]
-        top += [_fit(style, size) for style in styles]
-        rows = [np.concatenate(top, 1)]
-        grain = _grain(count, size, size, seed=5).to(self.device)
-        for index in photos:
-            height, width = self.photos.pixels(int(index)).shape[:2]
-            side = min(height, width)
-            box = ((width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2)
-            photo = self.photos.crop(int(index), box, size)
-            x = self._float(_stack([photo] * count))
-            stats = color_stats(x)
-            painted = (
-                painter(x, stats, codes, grain).clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-            )
-            rows.append(np.concatenate([photo, *painted], 1))
-        return np.concatenate(rows, 0)
+        """A grid to look at; see ``style_looks.looks``."""
+        painter, crops = modules["painter"], (self._style_crop, len(self.paintings))
+        assert isinstance(painter, Painter)
+        return looks(painter, modules["encoder"], self.photos, *crops, self.device, count=count, size=size)
 
 
 def _energies(targets: list[Tensor]) -> Tensor:
@@ -339,24 +371,7 @@ def _energies(targets: list[Tensor]) -> Tensor:
     return torch.cat([perceptual.channel_energies(t) / t.norm(dim=1, keepdim=True) for t in targets], 1)
 
 
-def _grain(count: int, height: int, width: int, *, seed: int) -> Tensor:
-    """Noise of mean 0 and deviation 1, even in +-sqrt(3): [N,4,H/8,W/8], the same for the same seed."""
-    generator = torch.Generator().manual_seed(seed)
-    return (torch.rand(count, GRAIN, height // 8, width // 8, generator=generator) * 2 - 1) * 3**0.5
-
-
 def _normal(shape: torch.Size, seed: int, index: int) -> Tensor:
     """N(0,1) numbers, always the same ones for a batch of a run."""
     words = np.random.SeedSequence((seed, 11, index)).generate_state(1, np.uint64)
     return torch.randn(shape, generator=torch.Generator().manual_seed(int(words[0] >> 1)))
-
-
-def _fit(pixels: Pixels, size: int) -> Pixels:
-    from PIL import Image
-
-    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS))
-
-
-def _stack(pictures: list[Pixels]) -> Tensor:
-    """uint8 [H,W,3] each -> [N,3,H,W], channels last in memory."""
-    return torch.from_numpy(np.ascontiguousarray(np.stack(pictures))).permute(0, 3, 1, 2)
