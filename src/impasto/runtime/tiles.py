@@ -93,8 +93,12 @@ class TilePlan:
         return len(self) * self.height * self.width / whole
 
 
-def plan_tiles(height: int, width: int, *, reach: int, minimum: int, multiple: int, pixels: int) -> TilePlan:
-    """The cut into windows of at most so many pixels that paints the fewest pixels twice.
+def plan_tiles(
+    height: int, width: int, *, reach: int, minimum: int, multiple: int, pixels: int, fresh: float = 0.0, held: int = 0
+) -> TilePlan:
+    """The cut into windows of at most so many pixels that costs least.
+
+    It costs the pixels painted, those painted twice counted twice; and what it takes to get the memory for a window.
 
     Args:
         height, width: of the picture.
@@ -102,6 +106,8 @@ def plan_tiles(height: int, width: int, *, reach: int, minimum: int, multiple: i
         minimum: least side of a window.
         multiple: windows begin at multiples of this, and their sides are multiples of it.
         pixels: what a window may have at most.
+        fresh: what a window's pixel costs for which there is no memory yet, in pixels painted.
+        held: pixels for which there is.
 
     Raises:
         ImpastoError: not even the smallest useful window has so few.
@@ -109,15 +115,16 @@ def plan_tiles(height: int, width: int, *, reach: int, minimum: int, multiple: i
     tall, wide = ruled(height, minimum, multiple), ruled(width, minimum, multiple)
     margin = -(-reach // multiple) * multiple
     least = _least(margin, minimum, multiple)
-    best: tuple[int, int, int] | None = None
+    across = [(broad, _count(wide, broad, margin)) for broad in _sides(wide, margin, multiple, least)]
+    best: tuple[float, int, int] | None = None
     for high in _sides(tall, margin, multiple, least):
-        room = pixels // high // multiple * multiple
-        if wide > room and room < least:
-            continue
-        broad = wide if wide <= room else _fewest(wide, margin, multiple, room, least)
-        cost = _count(tall, high, margin) * high * _count(wide, broad, margin) * broad
-        if best is None or cost < best[0]:
-            best = cost, high, broad
+        down = _count(tall, high, margin)
+        for broad, count in across:
+            window = high * broad
+            if window <= pixels:
+                cost = down * count * window + fresh * max(0, window - held)
+                if best is None or cost < best[0]:
+                    best = cost, high, broad
     if best is None:
         smallest = least_pixels(height, width, reach=reach, minimum=minimum, multiple=multiple)
         raise ImpastoError(
@@ -152,11 +159,6 @@ def _sides(side: int, margin: int, multiple: int, least: int) -> Iterator[int]:
         if length == least:
             return
         count, last = count + 1, length
-
-
-def _fewest(side: int, margin: int, multiple: int, longest: int, least: int) -> int:
-    """The shortest length with which as few windows do as with ``longest``."""
-    return max(_length(side, _count(side, longest, margin), margin, multiple), least)
 
 
 def _length(side: int, count: int, margin: int, multiple: int) -> int:
