@@ -101,7 +101,7 @@ def test_planes_are_padded_as_the_engine_pads(monkeypatch: pytest.MonkeyPatch, h
     rgb = drawn_photo(60, 50)
     area = Area(8, 16, 8 + height, 16 + width)
     expected, _ = pad_to_rule(to_planes(rgb[8 : 8 + height, 16 : 16 + width]), 16, 8)
-    planes = planes_of(Sheet(rgb), area, *expected.shape[2:])
+    planes = planes_of(Sheet(rgb), area, np.full_like(expected, np.nan))
     np.testing.assert_array_equal(planes, expected)
 
 

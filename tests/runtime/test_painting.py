@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import numpy as np
 import pytest
 
 from helpers import drawn_photo, make_style_bundle, style_manifest
-from impasto.errors import ImpastoError
+from impasto.errors import EngineError, ImpastoError
 from impasto.progress import Progress
-from impasto.runtime import painting
+from impasto.runtime import painting, style
 from impasto.runtime.bundle import TensorSpec
 from impasto.runtime.canvas import Sheet, surface_of
+from impasto.runtime.engine import Engine
 from impasto.runtime.painting import Finish, parts_limit, pixel_cost
 from impasto.runtime.picture import Picture, keep_colors
 from impasto.runtime.style import StyleModel
@@ -112,32 +114,42 @@ def test_when_a_picture_is_painted_in_parts(monkeypatch: pytest.MonkeyPatch) -> 
     spec = style_manifest().graphs["painter"]
     monkeypatch.setattr(painting, "resident", lambda: 10**8)
     monkeypatch.setattr(painting, "default_limit", lambda: 4 * GB)
+    monkeypatch.setattr(painting, "WORTH_CUTTING", PLENTY)
     cases = [
-        (4_000_000, None, "onnxruntime", None),
-        (12_000_000, None, "onnxruntime", None),
-        (24_000_000, None, "onnxruntime", None),
-        (30_000_000, None, "onnxruntime", 4 * GB),
-        (12_000_000, GB, "onnxruntime", GB),
-        (7_000_000, GB, "onnxruntime", None),
-        (7_000_000, GB, "openvino", GB),
-        (1_000_000, 150_000_000, "onnxruntime", 150_000_000),
+        ((2000, 2000), None, "onnxruntime", None),
+        ((4000, 3000), None, "onnxruntime", None),
+        ((6000, 4000), None, "onnxruntime", None),
+        ((6000, 5000), None, "onnxruntime", 4 * GB),
+        ((4000, 3000), GB, "onnxruntime", GB),
+        ((3500, 2000), GB, "onnxruntime", None),
+        ((3500, 2000), GB, "openvino", GB),
+        ((1000, 1000), 150_000_000, "onnxruntime", 150_000_000),
     ]
-    for pixels, allowed, engine, limit in cases:
-        assert parts_limit(spec, pixels, allowed, engine=engine) == limit
-    assert parts_limit(spec, 7_000_000, GB, engine="onnxruntime", beside=100) == GB
+    for size, allowed, engine, limit in cases:
+        assert parts_limit(spec, size, allowed, engine=engine) == limit
+    size = (3500, 2000)
+    assert parts_limit(spec, size, GB, engine="onnxruntime", beside=100) == GB
     monkeypatch.setattr(painting, "resident", lambda: 10**8 + 7_000_000 * 75)
-    assert parts_limit(spec, 7_000_000, GB, engine="onnxruntime") == GB
-    assert parts_limit(spec, 7_000_000, GB, engine="onnxruntime", largest=9_000_000) is None, "what it kept serves"
-    assert parts_limit(spec, 7_000_000, GB, engine="onnxruntime", largest=1_000_000) == GB
+    assert parts_limit(spec, size, GB, engine="onnxruntime") == GB
+    assert parts_limit(spec, size, GB, engine="onnxruntime", held=9_000_000) is None, "what it kept serves"
+    assert parts_limit(spec, size, GB, engine="onnxruntime", held=1_000_000) == GB
 
 
-def test_a_large_picture_is_painted_in_parts_even_where_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_picture_is_painted_in_parts_where_that_is_less_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(painting, "resident", lambda: 0)
     monkeypatch.setattr(painting, "default_limit", lambda: PLENTY)
-    spec = style_manifest().graphs["painter"]
-    for pixels, limit in ((24_000_000, None), (24_000_001, PLENTY)):
-        assert parts_limit(spec, pixels, None, engine="onnxruntime") == limit
-        assert parts_limit(replace(spec, receptive_field=None), pixels, None, engine="onnxruntime") is None
+    spec = replace(style_manifest().graphs["painter"], receptive_field=102)
+    limited = partial(parts_limit, spec, engine="onnxruntime")
+    for size in ((2000, 1400), (1500, 1500)):
+        assert limited(size, None) is None
+    for size in ((2390, 1673), (3840, 2160), (6000, 4000)):
+        assert limited(size, None) == PLENTY and limited(size, GB // 4) == GB // 4
+        assert limited(size, None, again=True) is None, "memory for all of it is spread over those to come"
+        assert limited(size, None, held=size[0] * size[1]) is None, "it is there"
+        assert limited(size, None, painted=(800, 600)) is None
+        assert parts_limit(replace(spec, receptive_field=None), size, None, engine="onnxruntime") is None
+    assert limited((6000, 4001), None, again=True) == PLENTY, "so large a picture never pays"
+    assert limited((800, 600), None, painted=(3840, 2160)) == PLENTY
 
 
 def test_a_painter_that_looks_at_all_at_once_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,8 +185,11 @@ def test_a_larger_network_gets_smaller_windows(model: StyleModel, monkeypatch: p
     photo, counts = Picture(drawn_photo(200, 180)), []
     monkeypatch.setattr(painting, "resident", lambda: 0)
     monkeypatch.setattr(painting, "_RESERVE", 0)
+    monkeypatch.setattr(painting, "_PROBE", 0)
+    monkeypatch.setattr(painting, "FRESH", 0.0)
     for cost in (0.0, 500.0, 3000.0):
         monkeypatch.setattr(painting, "pixel_cost", lambda *_, cost=cost: cost)
+        model._forget("painter")
         told: list[Progress] = []
         model.paint_parts(
             surface_of(photo), Sheet(np.zeros_like(photo.rgb)), "great-wave", limit=4_000_000, progress=told.append
@@ -183,24 +198,108 @@ def test_a_larger_network_gets_smaller_windows(model: StyleModel, monkeypatch: p
     assert counts[0] == 1 < counts[1] < counts[2]
 
 
-def test_an_engine_that_has_run_makes_room(style_bundle: Path, windows: Any) -> None:
+class Memory:
+    """What a process holds whose engine keeps so many bytes for each pixel of its largest run."""
+
+    def __init__(self, model: StyleModel, monkeypatch: pytest.MonkeyPatch, *, kept: int = 81) -> None:
+        self.model, self.kept, self.runs = model, kept, list[int]()
+        self.engines = list[int]()
+        real = Engine._running
+
+        def running(engine: Engine, feeds: Any) -> Any:
+            pixels = int(np.prod(feeds["photo"].shape[2:]))
+            engine.most = max(getattr(engine, "most", 0), pixels)  # type: ignore[attr-defined]
+            self.runs.append(pixels)
+            if id(engine) not in self.engines[-1:]:
+                self.engines.append(id(engine))
+            return real(engine, feeds)
+
+        monkeypatch.setattr(Engine, "_running", running)
+        monkeypatch.setattr(painting, "_RESERVE", 0)
+        monkeypatch.setattr(painting, "_PROBE", 40)
+        monkeypatch.setattr(painting, "_GLANCE", 20)
+        monkeypatch.setattr(painting, "_RELOAD", 2500)
+        for module in (painting, style):
+            monkeypatch.setattr(module, "resident", self.held)
+
+    def held(self) -> int:
+        engine = self.model._engines.get("painter")
+        return 10**6 + self.kept * getattr(engine, "most", 0)
+
+    def paint(self, photo: Picture, limit: int) -> int:
+        """Pixels of the window that it was painted in."""
+        self.runs.clear()
+        self.model.paint_parts(surface_of(photo), Sheet(np.empty_like(photo.rgb)), "great-wave", limit=limit)
+        return self.runs[-1]
+
+
+def test_an_engine_that_has_painted_in_parts_is_kept(style_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = StyleModel.load(style_bundle, threads=1)
+    memory, photo = Memory(model, monkeypatch), Picture(drawn_photo(160, 130))
+    limit = 10**6 + 105 * 6000
+    first = memory.paint(photo, limit)
+    assert len(memory.runs) > 4 and 2000 < first <= 6000
+    kept = model._engines["painter"]
+    for _ in range(3):
+        assert 2000 < memory.paint(photo, limit) <= max(first, 6000 - first)
+        assert len(memory.runs) > 4 and len(memory.engines) == 1, "nothing is painted to see what it takes"
+    assert model._engines["painter"] is kept
+    # With more memory there is room for larger windows beside what it keeps.
+    assert memory.paint(photo, 10**9) > first and model._engines["painter"] is kept
+
+
+@pytest.mark.parametrize("limit", [10**6 + 105 * 2000, 10**6 + 105 * 9000])
+def test_an_engine_that_is_in_the_way_goes(style_bundle: Path, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    model = StyleModel.load(style_bundle, threads=1)
+    memory, photo = Memory(model, monkeypatch), Picture(drawn_photo(160, 130))
+    alone = memory.paint(photo, limit)
+    memory.paint(photo, 10**9)
+    large = model._engines["painter"]
+    assert large.largest == 160 * 132
+    assert memory.paint(photo, limit) == alone and model._engines["painter"] is not large
+    # One that nobody asked what it takes, too.
+    del model._engines["painter"]
+    model.paint(Picture(photo.rgb[:40, :40]), "great-wave")
+    unknown = model._engines["painter"]
+    assert memory.paint(photo, limit) == alone and model._engines["painter"] is not unknown
+
+
+def test_an_engine_makes_room_only_where_it_must(style_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = StyleModel.load(style_bundle, threads=1)
+    memory = Memory(model, monkeypatch)
+    model.make_room(0)
+    memory.paint(Picture(drawn_photo(60, 50)), 10**9)
+    kept = model._engines["painter"]
+    model.make_room(memory.held())
+    assert model._engines["painter"] is kept
+    model.make_room(memory.held() - 1)
+    assert "painter" not in model._engines
+
+
+def test_an_engine_that_failed_goes(style_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = StyleModel.load(style_bundle, threads=1)
     photo = Picture(drawn_photo(60, 50))
-    fresh = model._engine("painter")
     in_parts(model, photo)
-    assert fresh.ran and "painter" not in model._engines, "it goes with its memory when all is painted"
-    model.paint(photo, "great-wave")
-    used = model._engine("painter")
-    assert used.largest == 60 * 52
-    seen: list[object] = []
-    real = painting._paint
-    windows(1000)
-    try:
-        painting._paint = lambda engine, *rest: (seen.append(engine), real(engine, *rest))[1]
+
+    def failing(*_: object, **__: object) -> None:
+        raise EngineError("out of memory")
+
+    monkeypatch.setattr(Engine, "run_picture", failing)
+    with pytest.raises(EngineError, match="out of memory"):
         in_parts(model, photo)
-    finally:
-        painting._paint = real
-    assert seen and used not in seen
+    assert "painter" not in model._engines
+
+
+def test_a_larger_network_is_seen_at_a_glance(style_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(painting, "FRESH", 0.0)
+    windows, photo = [], Picture(drawn_photo(160, 130))
+    for kept in (81, 2000):
+        model = StyleModel.load(style_bundle, threads=1)
+        memory = Memory(model, monkeypatch, kept=kept)
+        windows.append(memory.paint(photo, 10**6 + 105 * 160_000))
+        assert memory.runs[0] == 20 * 20, "the corner that is painted first"
+    assert windows[0] > windows[1]
+    assert 10**6 + 2000 * windows[1] <= 10**6 + 105 * 160_000
 
 
 def test_what_is_done_with_painted_pixels() -> None:

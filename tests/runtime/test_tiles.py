@@ -74,6 +74,18 @@ def test_more_memory_is_never_more_work() -> None:
     assert work[-1] == pytest.approx(1.0)
 
 
+def test_fresh_memory_makes_windows_smaller() -> None:
+    rule = {"reach": 102, "minimum": 16, "multiple": 8, "pixels": 8_300_000}
+    plans = [plan_tiles(2160, 3840, **rule, fresh=fresh) for fresh in (0.0, 0.1, 0.5, 1.0, 5.0)]
+    sizes = [plan.height * plan.width for plan in plans]
+    assert sizes == sorted(sizes, reverse=True) and sizes[0] == 2160 * 3840 > sizes[2] > sizes[4]
+    for fresh, best in zip((0.1, 0.5, 1.0, 5.0), plans[1:], strict=True):
+        assert all(best.cost(fresh) <= other.cost(fresh) for other in plans)
+        assert best.cost(fresh) == pytest.approx(best.work * 2160 * 3840 + fresh * best.height * best.width)
+    whole = plan_tiles(2160, 3840, **rule, fresh=0.5, held=2160 * 3840)
+    assert len(whole) == 1 and whole.cost(0.5, 2160 * 3840) == 2160 * 3840, "what is held costs nothing"
+
+
 def test_a_window_too_small_is_refused() -> None:
     least = least_pixels(5000, 400, reach=102, minimum=16, multiple=8)
     assert least == 312 * 312

@@ -24,8 +24,8 @@ from impasto.runtime.tiles import Area
 
 F32 = NDArray[np.float32]
 
-BAND = 1 << 20
-"""Pixels worked on at once: as float32 RGB they take 12 MB."""
+BAND = 1 << 18
+"""Pixels worked on at once: as float32 RGB they take 3 MB, little enough that every band is given the same memory."""
 
 
 class Surface(Protocol):
@@ -178,18 +178,18 @@ def moments_of(surface: Surface, area: Area | None = None) -> tuple[NDArray[np.f
     return moments.result()
 
 
-def planes_of(surface: Surface, area: Area, height: int, width: int) -> F32:
+def planes_of(surface: Surface, area: Area, planes: F32) -> F32:
     """A part of a picture as networks want it, padded at the right and bottom as `engine.pad_to_rule` pads.
 
     Args:
         surface: the picture.
         area: the part.
-        height, width: of the result; at least the area's.
+        planes: float32 [1,3,height,width], of at least the area's sides; written over.
 
     Returns:
-        float32 [1,3,height,width].
+        ``planes``.
     """
-    planes = np.empty((1, 3, height, width), np.float32)
+    height, width = planes.shape[2:]
     for band in area.bands(BAND):
         rows = slice(band.top - area.top, band.bottom - area.top)
         planes[0, :, rows, : area.width] = surface.rgb(band).transpose(2, 0, 1)
@@ -207,7 +207,7 @@ def _padding(side: int, ruled: int) -> NDArray[np.intp]:
 
 
 def resampled(
-    surface: Surface, size: tuple[int, int], *, band: int = 4 * BAND
+    surface: Surface, size: tuple[int, int], *, band: int = 1 << 22
 ) -> Iterator[tuple[Area, F32, F32 | None]]:
     """A picture at another size, from the top down.
 

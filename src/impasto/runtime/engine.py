@@ -65,6 +65,7 @@ class Engine:
         notes: what did not go as asked, a sentence each, such as a GPU that could not be used.
         ran: it has run, and keeps the memory that it took.
         largest: pixels of the largest picture that :meth:`run_picture` was given.
+        pixel_cost: bytes that it takes for each pixel, where somebody found out (`impasto.runtime.painting`); else 0.
         inputs, outputs: names, in the graph's order.
 
     Raises:
@@ -94,7 +95,7 @@ class Engine:
             else _OpenVino(model, self.threads, exact)
         )
         self.device, self.notes, self.ran = self._backend.device, self._backend.notes, False
-        self.largest = 0
+        self.largest, self.pixel_cost = 0, 0.0
         self.inputs, self.outputs = self._backend.inputs, self._backend.outputs
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:

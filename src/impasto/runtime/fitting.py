@@ -33,7 +33,7 @@ def file_limit(
     max_memory: int | None = None,
     max_pixels: int | None = DEFAULT_MAX_PIXELS,
 ) -> int | None:
-    """The bytes to stay within where a file has to be painted in parts (`impasto.runtime.mural.paint_file`), or None.
+    """The bytes to stay within where a file is painted in parts (`impasto.runtime.mural.paint_file`), or None.
 
     Args:
         model: what it is to be painted with.
@@ -50,8 +50,9 @@ def file_limit(
     with open_source(source) as (file, kind, name):
         width, height, _ = header(file, kind, name, max_pixels)
     painted = (width, height) if size is None else resized_size((width, height), size)
-    larger = max((width, height), painted, working_size(stroke, painted), key=lambda sides: sides[0] * sides[1])
-    return model.parts_limit(larger, max_memory, beside=WHOLE_COST)
+    working = working_size(stroke, painted)
+    larger = max((width, height), painted, working, key=lambda sides: sides[0] * sides[1])
+    return model.parts_limit(larger, max_memory, beside=WHOLE_COST, painted=working)
 
 
 def header(file: BinaryIO, kind: str, name: str, max_pixels: int | None) -> tuple[int, int, int]:

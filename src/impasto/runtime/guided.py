@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from impasto.runtime.canvas import BAND, Surface, resampled
+from impasto.runtime.canvas import Surface, resampled
 from impasto.runtime.tiles import Area
 
 F32 = NDArray[np.float32]
@@ -43,7 +43,7 @@ SMOOTH = 0.02**2
 _HALF = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]  # of a symmetric matrix
 _NOISE = 0.01**2  # of the painting's variance: below that there is nothing to explain
 _AROUND = 2 * RADIUS + 4  # rows of the small picture: two means, then the cubic's two, and a little
-_ROWS = BAND // 2  # pixels of a band: some 40 planes of it are held
+_ROWS = 1 << 19  # pixels of a band: some 40 planes of it are held
 
 
 def brought_up(

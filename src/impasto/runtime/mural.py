@@ -104,7 +104,6 @@ def paint_file(
     check_target(target, overwrite=overwrite)
     if Path(target).exists() and Path(source).exists() and Path(target).samefile(source):
         raise PictureError(f"{target} is the photo itself, and it would be lost: choose another output.")
-    model.make_room()
     kind, folder = format_for(target), Path(target).absolute().parent
     with ExitStack() as open_files:
         # Open no longer than it is read: what goes wrong later must not be put down to the photo.
@@ -119,6 +118,7 @@ def paint_file(
             check_encodable(kind, *sides, quality)
             working_size(stroke, sides), parse_detail(detail)  # refusals, if there are any
             encoding = 0 if kind in STRIPPED else ENCODER_COST * sides[0] * sides[1]
+            model.make_room(limit - max(decoding + _READING, encoding))
             for what, need in ((f"Reading {name}", decoding + _READING), (f"Writing {kind} whole", encoding)):
                 if resident() + need > limit:
                     hint = "write JPEG, PNG or TIFF, or allow" if need == encoding else "shrink it, or allow"

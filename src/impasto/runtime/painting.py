@@ -7,8 +7,10 @@ through ``photo_stats``, which come from a first pass over all of it, and the gr
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +22,14 @@ from impasto.runtime.engine import Engine, ruled
 from impasto.runtime.grain import grain
 from impasto.runtime.manifest import GraphSpec
 from impasto.runtime.memory import default_limit, resident, said_size
-from impasto.runtime.picture import color_stats, keep_colors, rgb_stats
+from impasto.runtime.picture import Picture, color_stats, keep_colors, rgb_stats
 from impasto.runtime.pixels.color import as_color_stats, as_rgb_stats
-from impasto.runtime.planes import to_pixels
+from impasto.runtime.planes import to_pixels, to_planes
 from impasto.runtime.tiles import Area, Tile, TilePlan, least_pixels, plan_tiles
 
 F32 = NDArray[np.float32]
+Size: TypeAlias = tuple[int, int]
+"""Width and height in pixels."""
 
 GRAIN_CELL = 8  # pixels
 PIXEL_COST = {"onnxruntime": 105, "openvino": 135}
@@ -49,15 +53,27 @@ LARGEST_WINDOW = 8_000_000
 """Pixels: beyond that windows share hardly less, and fresh memory costs more than the overlap that it saves."""
 
 LARGEST_WHOLE = 24_000_000
-"""Pixels up to which a picture is painted whole where it fits.
+"""Pixels up to which a picture that fits may be painted whole.
 
-At 64 megapixels parts took half the time and a ninth of the memory of the whole (``benchmarks/scale.py``); at 16 a
-painter that has painted before is a little quicker with the whole, and does not have to be loaded anew.
+At 64 megapixels parts took half the time and a ninth of the memory of the whole (``benchmarks/scale.py``).
+"""
+
+WORTH_CUTTING = 3_000_000
+"""Pixels from which on a picture that fits is painted in parts where that is less work; see :data:`FRESH`."""
+
+FRESH = 0.5
+"""What a pixel of a window costs for which the engine has no memory yet, in pixels painted.
+
+The system hands out memory page by page and clears it first, about 25 pages for a thousand pixels. One thread took 0.06
+s a megapixel for that where the machine had used the pages lately and 0.2 s where it had not, and 0.18 s for painting
+it; the work that windows share is spent on every picture, memory once in the life of an engine.
 """
 
 _COLORS = 6
 _RESERVE = 48_000_000  # bytes: bands of pixels on their way, and what Python and the engine take in passing
-_PROBE = 512  # pixels
+_PROBE, _GLANCE = 512, 256  # pixels: sides of the corner that is painted to see what a network takes
+_AMPLE = 3  # times the memory that the bundled painter takes
+_RELOAD = 1_000_000  # pixels that are painted in the time that loading an engine and seeing what it takes is
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,18 +113,46 @@ def beside(spec: GraphSpec, planes: F32, alpha: F32 | None) -> dict[str, F32]:
     return feeds
 
 
+def paint_whole(
+    engine: Engine,
+    spec: GraphSpec,
+    picture: Picture,
+    code: F32,
+    finish: Finish,
+    *,
+    even: Callable[[str, F32], F32] | None = None,
+) -> F32:
+    """Paint a picture at once: float32 [H,W,3] in 0..1; see :func:`paint_parts`."""
+    planes = to_planes(picture.rgb)
+    rest = beside(spec, planes, picture.alpha)
+    if even is not None and "photo_stats" in rest:
+        rest["photo_stats"] = even("photo_stats", rest["photo_stats"][0])[None]
+    feeds = {"code": code[None], **rest}
+    rgb = engine.run_picture("photo", planes, feeds, minimum=spec.minimum, multiple=spec.multiple, finish=to_pixels)
+    return finish(rgb, picture.rgb)
+
+
 def parts_limit(
-    spec: GraphSpec, pixels: int, max_memory: int | None, *, engine: str, beside: int = 12, largest: int = 0
+    spec: GraphSpec,
+    size: Size,
+    max_memory: int | None,
+    *,
+    engine: str,
+    beside: int = 12,
+    held: int = 0,
+    again: bool = False,
+    painted: Size | None = None,
 ) -> int | None:
-    """Whether a picture is to be painted in parts: where it is large, or does not fit otherwise.
+    """Whether a picture is to be painted in parts: where that is less work, or where it does not fit otherwise.
 
     Args:
         spec: the painter.
-        pixels: of the picture.
+        size: width and height of the picture.
         max_memory: bytes that the process may hold; None: half of what is free is ours.
         engine: its name.
         beside: bytes a pixel that the whole picture takes beside the painting.
-        largest: pixels of the largest picture that the engine has painted.
+        held, again: as :func:`cut` takes them.
+        painted: width and height at which it is painted, where that is not its size.
 
     Returns:
         The bytes to stay within, or None where all of it can be painted at once.
@@ -116,12 +160,16 @@ def parts_limit(
     Raises:
         ImpastoError: it does not fit, and this painter cannot paint in parts.
     """
-    if max_memory is None and pixels <= SMALL:
+    pixels = size[0] * size[1]
+    worth = spec.receptive_field is not None and (
+        pixels > LARGEST_WHOLE or _worth_cutting(spec, size if painted is None else painted, held, again)
+    )
+    if max_memory is None and pixels <= SMALL and not worth:
         return None
     limit = default_limit() if max_memory is None else max_memory
     # What the engine kept is held already, and is not taken once more.
-    fits = resident() + pixels * (PIXEL_COST[engine] + beside) - KEPT[engine] * min(pixels, largest) <= limit
-    if fits and (pixels <= LARGEST_WHOLE or spec.receptive_field is None):
+    fits = resident() + pixels * (PIXEL_COST[engine] + beside) - KEPT[engine] * min(pixels, held) <= limit
+    if fits and not worth:
         return None
     if spec.receptive_field is None:
         if max_memory is None:
@@ -134,8 +182,43 @@ def parts_limit(
     return limit
 
 
+def cut(spec: GraphSpec, height: int, width: int, *, pixels: int, held: int = 0, again: bool = False) -> TilePlan:
+    """How a picture is cut into windows.
+
+    Args:
+        spec: the painter, which can paint in parts.
+        height, width: of the picture.
+        pixels: of the largest window allowed.
+        held: pixels of the largest that the engine has painted, for which it has memory.
+        again: it is not the first large picture. Then there will be more, and memory for larger windows, which are
+            less work, is spread over all of them.
+
+    Raises:
+        ImpastoError: not even the smallest window has so few pixels.
+    """
+    return plan_tiles(height, width, **_rule(spec), pixels=pixels, fresh=_fresh(again), held=held)
+
+
+def _fresh(again: bool) -> float:
+    return FRESH / 8 if again else FRESH
+
+
+def _worth_cutting(spec: GraphSpec, size: Size, held: int, again: bool) -> bool:
+    width, height = size
+    plan = cut(spec, height, width, pixels=sys.maxsize, held=held, again=again)
+    return width * height >= WORTH_CUTTING and len(plan) > 1
+
+
+def _rule(spec: GraphSpec) -> dict[str, int]:
+    assert spec.receptive_field is not None
+    # Grain comes in cells, so windows begin between two.
+    grainy = any(tensor.name == "grain" for tensor in spec.inputs)
+    multiple = math.lcm(spec.multiple, GRAIN_CELL if grainy else 1)
+    return {"reach": spec.receptive_field, "minimum": spec.minimum, "multiple": multiple}
+
+
 def paint_parts(
-    engine: Engine,
+    painter: Callable[[bool], Engine],
     name: str,
     spec: GraphSpec,
     photo: Surface,
@@ -145,19 +228,21 @@ def paint_parts(
     *,
     limit: int,
     reserve: int = 0,
+    again: bool = False,
     even: Callable[[str, F32], F32] | None = None,
     progress: OnProgress = silent,
 ) -> TilePlan:
     """Paint a picture window by window.
 
     Args:
-        engine, name, spec: the painter, what runs it, and what says how it is built. The engine must not have run yet:
-            what it holds from earlier runs would be counted twice.
+        painter: gives the engine; told True, a new one in its place, which holds no memory of earlier runs.
+        name, spec: what runs it, and what says how it is built.
         photo, result: where the pixels come from and go to, of one size; alpha is not painted.
         code: [D].
         finish: what is done with the painted pixels.
         limit: bytes that this process may hold.
         reserve: bytes of those that the caller will need.
+        again: as :func:`cut` takes it.
         even: as ``StyleModel.paint`` takes it.
         progress: told of each window.
 
@@ -176,36 +261,73 @@ def paint_parts(
             as_stats = as_rgb_stats if tensor.shape[1] == _COLORS else as_color_stats
             stats = as_stats(*moments_of(photo))
             feeds["photo_stats"] = (stats if even is None else even("photo_stats", stats))[None]
-    cost = max(PIXEL_COST[name], pixel_cost(engine, spec, photo, feeds))
-    # Grain comes in cells, so windows begin between two.
-    grainy = any(tensor.name == "grain" for tensor in spec.inputs)
-    rule = {"minimum": spec.minimum, "multiple": math.lcm(spec.multiple, GRAIN_CELL if grainy else 1)}
-    size = {"height": photo.height, "width": photo.width, "reach": spec.receptive_field}
-    before = resident() + _RESERVE + reserve
-    pixels = min(LARGEST_WINDOW, int((limit - before) / cost))
-    least = least_pixels(**size, **rule)
-    if pixels < least:
-        raise ImpastoError(
-            f"Painting within {said_size(limit)} is not possible, because {said_size(before + cost * least)} is the "
-            "least that this picture takes with this model: allow that much memory."
-        )
-    plan = plan_tiles(**size, **rule, pixels=pixels)
+    engine, plan = _planned(painter, name, spec, photo, feeds, limit=limit, reserve=reserve, again=again)
+    # One for all windows: memory that was used before is cheaper.
+    planes = np.empty((1, 3, plan.height, plan.width), np.float32)
     for done, tile in enumerate(plan):
         progress(Progress(done, len(plan), "windows"))
-        _paint(engine, spec, photo, result, tile, plan, feeds, finish)
+        _paint(engine, spec, photo, result, tile, planes, feeds, finish)
     progress(Progress(len(plan), len(plan), "windows"))
     return plan
 
 
-def pixel_cost(engine: Engine, spec: GraphSpec, photo: Surface, feeds: dict[str, F32]) -> float:
+def _planned(
+    painter: Callable[[bool], Engine],
+    name: str,
+    spec: GraphSpec,
+    photo: Surface,
+    feeds: dict[str, F32],
+    *,
+    limit: int,
+    reserve: int,
+    again: bool,
+) -> tuple[Engine, TilePlan]:
+    """The engine to paint with and windows for which there is room; see :func:`paint_parts`."""
+    least = least_pixels(photo.height, photo.width, **_rule(spec))
+
+    def planned(pixels: float, held: int = 0) -> tuple[float, TilePlan]:
+        pixels = min(LARGEST_WINDOW, int(pixels))
+        plan = cut(spec, photo.height, photo.width, pixels=pixels, held=held, again=again)
+        return plan.cost(_fresh(again), held), plan
+
+    engine = painter(False)
+    if engine.ran:
+        # Its memory serves windows of at most the size that it had; of a larger one nothing may fit into it.
+        free, cost, held = limit - resident() - _RESERVE - reserve, engine.pixel_cost, engine.largest
+        if cost and (most := max(free / cost, min(held, free / (cost - KEPT[name])))) >= least:
+            work, plan = planned(most, held)
+            if work <= planned((free + KEPT[name] * held) / cost)[0] + _RELOAD:
+                return engine, plan
+        del engine  # or both would be there for a moment
+        engine = painter(True)
+    cost, side = PIXEL_COST[name], _PROBE
+    free = limit - resident() - _RESERVE - reserve
+    careful = free / (_AMPLE * cost)
+    if careful >= least and planned(careful)[0] <= planned(free / cost)[0] + _PROBE**2:
+        side = _GLANCE  # where there is room enough for a larger network, a rough figure will do
+    engine.pixel_cost = max(cost, pixel_cost(engine, spec, photo, feeds, side))
+    if side == _GLANCE and engine.pixel_cost <= _AMPLE * cost:
+        return engine, planned(careful)[1]
+    taken = resident() + _RESERVE + reserve
+    pixels = (limit - taken) / engine.pixel_cost
+    if pixels < least:
+        raise ImpastoError(
+            f"Painting within {said_size(limit)} is not possible, because "
+            f"{said_size(taken + engine.pixel_cost * least)} is the least that this picture takes with this model: "
+            "allow that much memory."
+        )
+    return engine, planned(pixels)[1]
+
+
+def pixel_cost(engine: Engine, spec: GraphSpec, photo: Surface, feeds: dict[str, F32], side: int = _PROBE) -> float:
     """Bytes that a painter takes for each pixel: by what its memory grows when it paints a corner of the photo.
 
-    The engine keeps what it took, so what is held afterwards was held at the peak. 0 where the system does not tell.
+    The engine must not have run yet. It keeps what it took, so what is held afterwards was held at the peak. 12 where
+    the system does not tell.
     """
-    sides = (min(_PROBE, side) for side in (photo.height, photo.width))
-    area = Area(0, 0, *sides)
-    height, width = (ruled(side, spec.minimum, spec.multiple) for side in (area.height, area.width))
-    planes = planes_of(photo, area, height, width)
+    area = Area(0, 0, min(side, photo.height), min(side, photo.width))
+    height, width = (ruled(length, spec.minimum, spec.multiple) for length in (area.height, area.width))
+    planes = planes_of(photo, area, np.empty((1, 3, height, width), np.float32))
     before = resident()
     engine.run({"photo": planes, **feeds, **_grain(spec, area, height, width)})
     growth = max(0, resident() - before)
@@ -229,7 +351,7 @@ def _paint(
     photo: Surface,
     result: Surface,
     tile: Tile,
-    plan: TilePlan,
+    planes: F32,
     feeds: dict[str, F32],
     finish: Finish,
 ) -> None:
@@ -245,7 +367,7 @@ def _paint(
 
     engine.run_picture(
         "photo",
-        planes_of(photo, window, plan.height, plan.width),
-        {**feeds, **_grain(spec, window, plan.height, plan.width)},
+        planes_of(photo, window, planes),
+        {**feeds, **_grain(spec, window, *planes.shape[2:])},
         finish=keep,
     )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from impasto.errors import BundleError, ImpastoError
+from impasto.errors import BundleError, EngineError, ImpastoError
 from impasto.progress import OnProgress, silent
 from impasto.runtime.bundle import Bundle, GraphSpec
 from impasto.runtime.canvas import Sheet, Surface, surface_of
@@ -30,12 +30,12 @@ from impasto.runtime.coder import Style as Style
 from impasto.runtime.codes import load_code as load_code
 from impasto.runtime.codes import save_code as save_code
 from impasto.runtime.engine import Engine, EngineName, load_library
+from impasto.runtime.memory import resident
 from impasto.runtime.painting import GRAIN_CELL as GRAIN_CELL
-from impasto.runtime.painting import Finish, beside, paint_parts, parts_limit
+from impasto.runtime.painting import Finish, Size, beside, paint_parts, paint_whole, parts_limit
 from impasto.runtime.picture import Picture
 from impasto.runtime.pixels.color import color_mode
 from impasto.runtime.pixels.metadata import untold
-from impasto.runtime.planes import to_pixels, to_planes
 from impasto.runtime.precision import Precision, painter_role
 from impasto.runtime.regions import Region, controlled
 from impasto.runtime.seeing import MAX_ASPECT as MAX_ASPECT
@@ -72,6 +72,7 @@ class StyleModel(Coder):
         self._engine_name, self._threads = engine, threads
         self._graphs = {"painter": painter_role(bundle, precision, engine)}
         self._engines: dict[str, Engine] = {}
+        self._large = False  # a large picture has been painted
         self._lock = Lock()
 
     @classmethod
@@ -221,39 +222,42 @@ class StyleModel(Coder):
             return self.encode(picture, scale=scale)
 
         used, finish = self._wanted(code, strength, keep_colors, picture.size, own, even)
-        spec = self._spec("painter")
-        planes = to_planes(picture.rgb)
-        beside = self.beside(planes, picture.alpha)
-        if even is not None and "photo_stats" in beside:
-            beside["photo_stats"] = even("photo_stats", beside["photo_stats"][0])[None]
-        rgb = self._engine("painter").run_picture(
-            "photo",
-            planes,
-            {"code": used[None], **beside},
-            minimum=spec.minimum,
-            multiple=spec.multiple,
-            finish=to_pixels,
-        )
-        return replace(picture, rgb=finish(rgb, picture.rgb))
+        rgb = paint_whole(self._engine("painter"), self._spec("painter"), picture, used, finish, even=even)
+        return replace(picture, rgb=rgb)
 
-    def parts_limit(self, size: tuple[int, int], max_memory: int | None, *, beside: int = 12) -> int | None:
-        """The bytes to stay within where a picture of (width, height) has to be painted in parts, or None.
+    def parts_limit(
+        self, size: Size, max_memory: int | None, *, beside: int = 12, painted: Size | None = None
+    ) -> int | None:
+        """The bytes to stay within where a picture of (width, height) is painted in parts, or None.
 
         Args:
             beside: bytes a pixel that the whole picture takes beside the painting itself.
+            painted: (width, height) at which it is painted, where that is not its size.
+
+        It is where that is less work, or where it has to be.
 
         Raises:
             ImpastoError: it has to be, and this model cannot.
         """
-        spec, (width, height) = self._spec("painter"), size
         painter = self._engines.get("painter")  # not loaded for this
-        largest = 0 if painter is None else painter.largest
-        return parts_limit(spec, width * height, max_memory, engine=self._engine_name, beside=beside, largest=largest)
+        return parts_limit(
+            self._spec("painter"),
+            size,
+            max_memory,
+            engine=self._engine_name,
+            beside=beside,
+            held=0 if painter is None else painter.largest,
+            again=self._large,
+            painted=painted,
+        )
 
-    def make_room(self) -> None:
-        """Let the painter go if it has painted, with the memory that it keeps; the next painting loads it anew."""
+    def make_room(self, most: int) -> None:
+        """Let the painter go, with the memory that it keeps, if this process holds more than so many bytes.
+
+        The next painting loads it anew.
+        """
         painter = self._engines.get("painter")
-        if painter is not None and painter.ran:
+        if painter is not None and painter.ran and resident() > most:
             self._forget("painter")
 
     def paint_parts(
@@ -323,32 +327,32 @@ class StyleModel(Coder):
             return self._described(seen_of(photo, scale))
 
         used, finish = self._wanted(code, strength, keep_colors, (photo.width, photo.height), own, even)
-        # An engine keeps the memory of its largest run: a fresh one has all of the limit, and goes when it is done.
-        self.make_room()
-        painter, spec = self._engine("painter"), self._spec("painter")
         try:
             paint_parts(
-                painter,
+                self._painter,
                 self._engine_name,
-                spec,
+                self._spec("painter"),
                 photo,
                 result,
                 used,
                 finish,
-                even=even,
                 limit=limit,
                 reserve=reserve,
+                again=self._large,
+                even=even,
                 progress=progress,
             )
-        finally:
-            self._forget("painter")
+        except EngineError:
+            self._forget("painter")  # which may have come of too little memory
+            raise
+        self._large = True
 
     def _wanted(
         self,
         code: Style | Blend | Sequence[Region],
         strength: float,
         keep_colors: bool | str,
-        size: tuple[int, int],
+        size: Size,
         own_code: Callable[[int], Code],
         even: Even | None,
     ) -> tuple[Code, Finish]:
@@ -383,6 +387,11 @@ class StyleModel(Coder):
                     exact=role == "encoder",
                 )
             return self._engines[role]
+
+    def _painter(self, anew: bool) -> Engine:
+        if anew:
+            self._forget("painter")
+        return self._engine("painter")
 
     def _forget(self, role: str) -> None:
         """Let an engine go, with the memory that it keeps; it is loaded anew when it is needed."""

@@ -92,6 +92,10 @@ class TilePlan:
         whole = self.rows[-1].keep_end * self.columns[-1].keep_end
         return len(self) * self.height * self.width / whole
 
+    def cost(self, fresh: float, held: int = 0) -> float:
+        """Pixels painted, and what memory for a window costs; see :func:`plan_tiles`."""
+        return _cost(len(self), self.height * self.width, fresh, held)
+
 
 def plan_tiles(
     height: int, width: int, *, reach: int, minimum: int, multiple: int, pixels: int, fresh: float = 0.0, held: int = 0
@@ -122,7 +126,7 @@ def plan_tiles(
         for broad, count in across:
             window = high * broad
             if window <= pixels:
-                cost = down * count * window + fresh * max(0, window - held)
+                cost = _cost(down * count, window, fresh, held)
                 if best is None or cost < best[0]:
                     best = cost, high, broad
     if best is None:
@@ -138,6 +142,10 @@ def least_pixels(height: int, width: int, *, reach: int, minimum: int, multiple:
     """The fewest pixels that :func:`plan_tiles` can do with."""
     least = _least(-(-reach // multiple) * multiple, minimum, multiple)
     return min(ruled(height, minimum, multiple), least) * min(ruled(width, minimum, multiple), least)
+
+
+def _cost(count: int, window: int, fresh: float, held: int) -> float:
+    return count * window + fresh * max(0, window - held)
 
 
 def _least(margin: int, minimum: int, multiple: int) -> int:
