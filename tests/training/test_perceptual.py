@@ -20,6 +20,7 @@ from impasto.training.losses.perceptual import (
     relative_gram_distance,
     sliced_wasserstein_loss,
     total_variation,
+    unrest,
 )
 
 Array = NDArray[np.float64]
@@ -141,6 +142,11 @@ def test_gradient(name: str) -> None:
 def test_gradient_of_total_variation() -> None:
     a = pair()[0].double().requires_grad_()
     assert torch.autograd.gradcheck(total_variation, a)
+
+
+def test_gradient_of_unrest() -> None:
+    a, b = (x.double() for x in pair())
+    assert torch.autograd.gradcheck(lambda x: unrest(x, b / 20, window=3), a.requires_grad_())
 
 
 @ALL
@@ -267,3 +273,21 @@ def test_total_variation() -> None:
     stripes = torch.tensor([0.0, 1.0]).repeat(2).expand(1, 1, 4, 4)
     assert float(total_variation(stripes)) == pytest.approx(1)
     assert float(total_variation(stripes.transpose(2, 3))) == pytest.approx(1)
+
+
+def test_unrest_is_variation_on_flat_ground_and_next_to_nothing_on_texture() -> None:
+    torch.manual_seed(0)
+    painted, flat, rough = torch.rand(2, 3, 24, 24), torch.full((2, 3, 24, 24), 0.5), torch.rand(2, 3, 24, 24)
+    assert float(unrest(painted, flat)) == pytest.approx(float(total_variation(painted)) * 23 / 24, rel=1e-3)
+    assert float(unrest(painted, rough)) < 0.02 * float(unrest(painted, flat))
+    assert float(unrest(flat, flat)) == 0
+    half = torch.cat((flat[..., :12], rough[..., 12:]), 3)
+    strewn = torch.cat((painted[..., :12], flat[..., 12:]), 3)  # on the flat half
+    kept = torch.cat((flat[..., :12], painted[..., 12:]), 3)  # on the rough one
+    assert float(unrest(strewn, half)) > 5 * float(unrest(kept, half))
+
+
+def test_unrest_teaches_the_photo_nothing() -> None:
+    painted, photo = (x.requires_grad_() for x in pair())
+    unrest(painted, photo).backward()
+    assert painted.grad is not None and photo.grad is None

@@ -53,6 +53,7 @@ class StyleLossTable(Table):
     style: float = Field(default=4.0, ge=0)
     moments: float = Field(default=0.0, ge=0, description="mean-and-deviation loss, on a picture's channels (AdaIN)")
     variation: float = Field(default=0.1, ge=0, description="total variation")
+    calm: float = Field(default=0.0, ge=0, description="total variation where the photo is flat")
     range: float = Field(default=1.0, ge=0, description="penalty on colours outside 0..1")
     identity: float = Field(default=2.0, ge=0, description="a photo in its own manner is the photo: mean abs error")
     hint: float = Field(default=0.5, ge=0, description="the style code must tell the feature channels' energies")
@@ -128,7 +129,7 @@ class StyleRecipe(Recipe):
         table = super().identity()
         if not self.net.variational:
             del table["net"]["variational"]
-        for key in ("kl", "adversarial", "teach", "lessons"):
+        for key in ("kl", "adversarial", "teach", "lessons", "calm"):
             if not table["loss"][key]:
                 del table["loss"][key]
         if not self.loss.adversarial:

@@ -136,3 +136,30 @@ def total_variation(picture: Tensor) -> Tensor:
     across = (picture[..., :, 1:] - picture[..., :, :-1]).abs().mean()
     down = (picture[..., 1:, :] - picture[..., :-1, :]).abs().mean()
     return across + down
+
+
+def unrest(picture: Tensor, photo: Tensor, *, window: int = 9, level: float = 0.03) -> Tensor:
+    """Total variation where the photo has none: what a style loss strews over skies and walls.
+
+    Every place weighs 1 / (1 + (a / level)^2), a being the photo's own variation around it, so that strokes may lie
+    where the photo has texture and edges, and flat ground stays calm. An edge-aware smoothness term (as in Godard et
+    al. 2017, equation 3, for depth), with the edges of a neighbourhood in place of a pixel's.
+
+    Args:
+        picture: what was painted, [N,C,H,W] in 0..1.
+        photo: of the same shape.
+        window: side of the neighbourhood, odd, in pixels.
+        level: variation at which a place counts half.
+    """
+    with torch.no_grad():
+        across, down = _differences(photo.float())
+        around = F.avg_pool2d((across + down).mean(1, keepdim=True), window, 1, window // 2, count_include_pad=False)
+        calm = 1 / (1 + (around / level).square())
+    across, down = _differences(picture)
+    return ((across + down).mean(1, keepdim=True) * calm).mean()
+
+
+def _differences(picture: Tensor) -> tuple[Tensor, Tensor]:
+    """Absolute differences to the neighbours on the right and below, 0 at the border: [N,C,H,W] both."""
+    across = F.pad((picture[..., :, 1:] - picture[..., :, :-1]).abs(), (0, 1, 0, 0))
+    return across, F.pad((picture[..., 1:, :] - picture[..., :-1, :]).abs(), (0, 0, 0, 1))

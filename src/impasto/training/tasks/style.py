@@ -316,6 +316,9 @@ class StyleTask:
         if weights.variation:
             figures["variation"] = perceptual.total_variation(painted)
             total = total + weights.variation * figures["variation"]
+        if weights.calm:
+            figures["calm"] = perceptual.unrest(painted, photos)
+            total = total + weights.calm * figures["calm"]
         if weights.range:
             figures["range"] = (raw - painted).abs().mean()
             total = total + weights.range * figures["range"]
