@@ -184,7 +184,7 @@ class _Job:
             there = {name: m for name, m in modules.items() if name not in fresh or first.part(f"ema.{name}")}
             restore_modules(there, first, "ema")
             if hasattr(task, "begin"):
-                task.begin()
+                task.begin(there)
         distributed.copy_first(t for m in modules.values() for t in (*m.parameters(), *m.buffers()))
         self.average = {name: copy.deepcopy(module).requires_grad_(False).eval() for name, module in modules.items()}
         self.step = self.bad = self.retreats = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -217,9 +217,9 @@ class StyleTask:
         return styles, self._gram_targets(entries, styles)
 
     @torch.no_grad()
-    def begin(self) -> None:
-        """After the networks of another run have been taken over: they learn the teacher's codes, if there is one."""
-        if self.teacher is None:
+    def begin(self, taken: Collection[str]) -> None:
+        """After networks of another run were taken over: they learn the teacher's codes, unless they know them."""
+        if self.teacher is None or "teacher" in taken:
             return
         encoder, painter = self.modules["encoder"], self.modules["painter"]
         assert isinstance(encoder, StyleEncoder) and isinstance(painter, Painter)
