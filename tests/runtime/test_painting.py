@@ -148,6 +148,7 @@ def test_a_large_picture_is_painted_in_parts_where_that_is_less_work(monkeypatch
         assert limited(size, None, held=size[0] * size[1]) is None, "it is there"
         assert limited(size, None, painted=(800, 600)) is None
         assert parts_limit(replace(spec, receptive_field=None), size, None, engine="onnxruntime") is None
+        assert parts_limit(spec, size, None, engine="openvino") is None, "it compiles its graph for every size"
     assert limited((6000, 4001), None, again=True) == PLENTY, "so large a picture never pays"
     assert limited((800, 600), None, painted=(3840, 2160)) == PLENTY
 

@@ -162,7 +162,9 @@ def parts_limit(
     """
     pixels = size[0] * size[1]
     worth = spec.receptive_field is not None and (
-        pixels > LARGEST_WHOLE or _worth_cutting(spec, size if painted is None else painted, held, again)
+        pixels > LARGEST_WHOLE
+        # OpenVINO compiles its graph for every size that it is run at; a window's costs more than it spares.
+        or (engine == "onnxruntime" and _worth_cutting(spec, size if painted is None else painted, held, again))
     )
     if max_memory is None and pixels <= SMALL and not worth:
         return None
