@@ -269,4 +269,5 @@ def test_overwriting(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_the_portable_recipe_has_no_paths(tmp_path: Path) -> None:
     recipe: StyleRecipe = tiny_recipe(tmp_path)
     assert str(tmp_path) not in json.dumps(portable(recipe))
-    assert portable(recipe)["stages"] == [{"share": 1.0, "crop": 64, "batch": 2, "style": None}]
+    stage = {"share": 1.0, "crop": 64, "batch": 2, "style": None, "teach": None, "given": 0.0}
+    assert portable(recipe)["stages"] == [stage]
