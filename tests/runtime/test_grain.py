@@ -11,9 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from helpers import CODE_SIZE, CODES, drawn_photo, make_style_bundle, style_manifest
 from impasto.runtime.bundle import GraphSpec, TensorSpec
-from impasto.runtime.grain import PERIOD, grain
+from impasto.runtime.grain import CELL, PERIOD, grain
 from impasto.runtime.picture import Picture, color_stats
-from impasto.runtime.style import GRAIN_CELL, StyleModel
+from impasto.runtime.style import StyleModel
 
 # What numpy's PCG64 gives for the seed 0, in full precision.
 UNIFORM = np.array([0.6369616873214543, 0.2697867137638703, 0.04097352393619469])
@@ -87,7 +87,7 @@ def echo(tmp_path_factory: pytest.TempPathFactory) -> StyleModel:
 def test_a_painter_is_given_the_noise_of_its_place_at_every_size(echo: StyleModel, size: tuple[int, int]) -> None:
     photo = Picture(drawn_photo(*size))
     painted = echo.paint(photo, CODES[0]).rgb
-    assert GRAIN_CELL == 8
+    assert CELL == 8
     width, height = size
     cells = grain(4, 20, 20)[0, :3].repeat(8, axis=1).repeat(8, axis=2)[:, :height, :width]
     expected = np.clip(0.1 * cells.transpose(1, 2, 0) + color_stats(photo.rgb)[:3], 0, 1)

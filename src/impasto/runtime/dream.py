@@ -2,8 +2,8 @@
 
 A model that can dream holds a Gaussian mixture over the codes of many paintings (``impasto models dream``). Codes are
 not drawn as they stand but in **coordinates** in which any number is allowed: the strokes as they are, the mean of R, G
-and B as its logit, the spread of the colours as the logarithm of the matrix. So what is drawn has colours that some
-picture could have. Style k of a seed belongs to ``seed + k`` alone, as with generators (see ``latents``).
+and B as its logit, the spreads of the colours and of bands as the logarithm of the matrix. So what is drawn has colours
+that some picture could have. Style k of a seed belongs to ``seed + k`` alone, as with generators (see ``latents``).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from impasto.errors import BundleError, ImpastoError
 from impasto.runtime.latents import Mixture, draw_streams, lerp, slerp
 from impasto.runtime.pixels.color import COLOR_FLOOR
+from impasto.runtime.pyramid import BAND_FLOOR
 from impasto.runtime.style import Code, Style, StyleModel
 
 F64 = NDArray[np.float64]
@@ -57,7 +58,7 @@ def dream(model: StyleModel, seed: int, count: int = 1) -> Code:
         raise BundleError(f"{MEANS} in {model.bundle.path} is not about codes of {size} numbers: export it again.")
     mixture, bounds = Mixture(weights, means, roots), model.bundle.table(BOUNDS, shape=(2, size))
     placed = mixture.place(draw_streams(seed, count, size)).clip(bounds[0], bounds[1])
-    return from_coordinates(placed.astype(np.float64), color_numbers(model))
+    return from_coordinates(placed.astype(np.float64), color_numbers(model), band_numbers(model))
 
 
 def between(model: StyleModel, start: Style, end: Style, count: int) -> Code:
@@ -77,7 +78,7 @@ def between(model: StyleModel, start: Style, end: Style, count: int) -> Code:
     if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 2:
         raise ImpastoError(f"A way between two styles cannot have {count!r} steps: give 2 or more.")
     first, last = model.code(start), model.code(end)
-    strokes = model.code_size - color_numbers(model)
+    strokes = model.code_size - color_numbers(model) - band_numbers(model)
     rows = [
         np.concatenate([slerp(first[:strokes], last[:strokes], at), lerp(first[strokes:], last[strokes:], at)])
         for at in np.linspace(0, 1, count)[1:-1]
@@ -98,8 +99,22 @@ def color_numbers(model: StyleModel) -> int:
     return numbers
 
 
-def to_coordinates(codes: NDArray[np.floating], colors: int) -> F64:
-    """Codes [N,D] as coordinates in which every number is free: float64 [N,D]. ``colors``: 9 or 6, see the module."""
+def band_numbers(model: StyleModel) -> int:
+    """How many numbers before the colours say how bands vary: symmetric matrices of 6 each; 0 in most models."""
+    return model.bundle.manifest.graphs["painter"].bands
+
+
+def to_coordinates(codes: NDArray[np.floating], colors: int, bands: int = 0) -> F64:
+    """Codes as coordinates in which every number is free.
+
+    Args:
+        codes: [N,D].
+        colors: 9 or 6, see :func:`color_numbers`.
+        bands: see :func:`band_numbers`.
+
+    Returns:
+        float64 [N,D].
+    """
     given: F64 = np.asarray(codes, np.float64)
     mean = given[:, -colors:][:, :_RGB].clip(_EDGE, 1 - _EDGE)
     spread = given[:, -colors:][:, _RGB:]
@@ -108,10 +123,13 @@ def to_coordinates(codes: NDArray[np.floating], colors: int) -> F64:
         spread = _triangles((vectors * np.log(values.clip(COLOR_FLOOR, _WIDEST))[:, None]) @ vectors.swapaxes(1, 2))
     else:
         spread = np.log(spread.clip(COLOR_FLOOR, _WIDEST))
-    return np.concatenate([given[:, :-colors], np.log(mean / (1 - mean)), spread], 1)
+    strokes = given.shape[1] - colors - bands
+    values, vectors = np.linalg.eigh(_matrices(given[:, strokes:-colors].reshape(-1, 6)))
+    varied = _triangles((vectors * np.log(values.clip(BAND_FLOOR, _WIDEST))[:, None]) @ vectors.swapaxes(1, 2))
+    return np.concatenate([given[:, :strokes], varied.reshape(len(given), bands), np.log(mean / (1 - mean)), spread], 1)
 
 
-def from_coordinates(points: F64, colors: int) -> Code:
+def from_coordinates(points: F64, colors: int, bands: int = 0) -> Code:
     """The codes, float32 [N,D], at coordinates [N,D]; their colours are always those that some picture could have.
 
     Means lie within 0..1, the spread matrix is positive with no eigenvalue below ``COLOR_FLOOR``, and no channel varies
@@ -132,7 +150,11 @@ def from_coordinates(points: F64, colors: int) -> Code:
     else:
         spread = np.exp(spread.clip(np.log(COLOR_FLOOR), np.log(_WIDEST)))
         spread = spread * (np.sqrt(room) / spread).min(1).clip(max=1)[:, None]
-    return np.concatenate([points[:, :-colors], mean, spread], 1).astype(np.float32)
+    strokes = points.shape[1] - colors - bands
+    values, vectors = np.linalg.eigh(_matrices(points[:, strokes:-colors].reshape(-1, 6)))
+    varied = np.exp(values.clip(np.log(BAND_FLOOR), np.log(_WIDEST)))
+    varied = _triangles((vectors * varied[:, None]) @ vectors.swapaxes(1, 2)).reshape(len(points), bands)
+    return np.concatenate([points[:, :strokes], varied, mean, spread], 1).astype(np.float32)
 
 
 def _matrices(six: F64) -> F64:

@@ -7,6 +7,12 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from impasto.runtime.engine import ruled
+from impasto.runtime.manifest import GraphSpec
+
+CELL = 8
+"""Pixels."""
+
 PERIOD = 128
 """The noise repeats itself after so many cells, each way."""
 
@@ -26,6 +32,18 @@ def grain(channels: int, height: int, width: int, *, top: int = 0, left: int = 0
     carpet = _carpet(channels, seed)
     rows, columns = (np.arange(start, start + size) % PERIOD for start, size in ((top, height), (left, width)))
     return np.ascontiguousarray(carpet[:, rows[:, None], columns])[None]
+
+
+def grain_beside(
+    spec: GraphSpec, height: int, width: int, *, top: int = 0, left: int = 0
+) -> dict[str, NDArray[np.float32]]:
+    """The painter's input of that name for a window of a picture, in pixels; nothing where it takes none."""
+    found = {}
+    for tensor in spec.inputs:
+        if tensor.name == "grain":
+            sides = (ruled(side, spec.minimum, spec.multiple) // CELL for side in (height, width))
+            found["grain"] = grain(int(tensor.shape[1]), *sides, top=top // CELL, left=left // CELL)
+    return found
 
 
 @lru_cache(maxsize=2)

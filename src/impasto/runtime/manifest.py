@@ -175,6 +175,12 @@ class GraphSpec(_Part):
         default=None,
         metadata=_is("radius in pixels beyond which an input pixel has no effect; None: unbounded", _maybe(_whole(0))),
     )
+    bands: int = field(
+        default=0,
+        metadata=_is(
+            "numbers before the last nine of a code that say how the bands of what is painted vary", _whole(0)
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,9 +286,13 @@ class Manifest(_Part):
     )
 
     def to_fields(self) -> dict[str, Any]:
-        """Every field by name, down to numbers and texts; those of a generator only where they are set."""
-        # An impasto from before there were generators still reads new style models.
-        return {name: value for name, value in asdict(self).items() if name not in _DRAWS or value is not None}
+        """Every field by name, down to numbers and texts; newer ones only where they are set."""
+        # An impasto from before them still reads new models that do without.
+        table = {name: value for name, value in asdict(self).items() if name not in _DRAWS or value is not None}
+        for graph in table["graphs"].values():
+            if not graph["bands"]:
+                del graph["bands"]
+        return table
 
     def to_json(self) -> bytes:
         """The one spelling of this manifest: sorted keys, indent 1, UTF-8, a newline at the end.

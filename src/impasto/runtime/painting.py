@@ -17,21 +17,22 @@ from numpy.typing import NDArray
 
 from impasto.errors import ImpastoError
 from impasto.progress import OnProgress, Progress, silent
-from impasto.runtime.canvas import BAND, Surface, moments_of, planes_of
+from impasto.runtime.bands import DIRECT, Goal, evened
+from impasto.runtime.canvas import BAND, Sheet, Surface, moments_of, planes_of, surface_of
 from impasto.runtime.engine import Engine, ruled
-from impasto.runtime.grain import grain
+from impasto.runtime.grain import CELL, grain_beside
 from impasto.runtime.manifest import GraphSpec
 from impasto.runtime.memory import default_limit, resident, said_size
 from impasto.runtime.picture import Picture, color_stats, keep_colors, rgb_stats
 from impasto.runtime.pixels.color import as_color_stats, as_rgb_stats
-from impasto.runtime.planes import to_pixels, to_planes
+from impasto.runtime.planes import finite, to_pixels, to_planes
+from impasto.runtime.pyramid import REACH, STEP, Gains
 from impasto.runtime.tiles import Area, Tile, TilePlan, least_pixels, plan_tiles
 
 F32 = NDArray[np.float32]
 Size: TypeAlias = tuple[int, int]
 """Width and height in pixels."""
 
-GRAIN_CELL = 8  # pixels
 PIXEL_COST = {"onnxruntime": 105, "openvino": 135}
 """Bytes that painting takes for each pixel painted at once.
 
@@ -107,10 +108,7 @@ def beside(spec: GraphSpec, planes: F32, alpha: F32 | None) -> dict[str, F32]:
             measure = rgb_stats if tensor.shape[1] == _COLORS else color_stats
             # Of the planes, because numpy sums what lies side by side faster.
             feeds["photo_stats"] = measure(planes[0].transpose(1, 2, 0), alpha)[None]
-        elif tensor.name == "grain":
-            sides = (ruled(side, spec.minimum, spec.multiple) // GRAIN_CELL for side in planes.shape[2:])
-            feeds["grain"] = grain(int(tensor.shape[1]), *sides)
-    return feeds
+    return {**feeds, **grain_beside(spec, planes.shape[2], planes.shape[3])}
 
 
 def paint_whole(
@@ -128,8 +126,23 @@ def paint_whole(
     if even is not None and "photo_stats" in rest:
         rest["photo_stats"] = even("photo_stats", rest["photo_stats"][0])[None]
     feeds = {"code": code[None], **rest}
-    rgb = engine.run_picture("photo", planes, feeds, minimum=spec.minimum, multiple=spec.multiple, finish=to_pixels)
-    return finish(rgb, picture.rgb)
+    goal = Goal.of(spec, code)
+
+    def run(planes: F32, finish: Callable[[F32], F32] = to_pixels) -> F32:
+        given = {**feeds, **grain_beside(spec, planes.shape[2], planes.shape[3])}
+        return engine.run_picture("photo", planes, given, minimum=spec.minimum, multiple=spec.multiple, finish=finish)
+
+    foreseen = None
+    if goal is not None and planes.shape[2] * planes.shape[3] > DIRECT:
+        foreseen = goal.foreseen(surface_of(picture), lambda small: run(to_planes(small.pixels)))
+
+    def matched(painted: F32) -> F32:
+        assert goal is not None
+        finite(painted)
+        gains = goal.gains(painted[0], picture.alpha) if foreseen is None else foreseen
+        return evened(gains, even).pixels(painted[0])
+
+    return finish(run(planes, to_pixels if goal is None else matched), picture.rgb)
 
 
 def parts_limit(
@@ -215,8 +228,9 @@ def _rule(spec: GraphSpec) -> dict[str, int]:
     assert spec.receptive_field is not None
     # Grain comes in cells, so windows begin between two.
     grainy = any(tensor.name == "grain" for tensor in spec.inputs)
-    multiple = math.lcm(spec.multiple, GRAIN_CELL if grainy else 1)
-    return {"reach": spec.receptive_field, "minimum": spec.minimum, "multiple": multiple}
+    multiple = math.lcm(spec.multiple, CELL if grainy else 1, STEP if spec.bands else 1)
+    reach = spec.receptive_field + (REACH if spec.bands else 0)
+    return {"reach": reach, "minimum": spec.minimum, "multiple": multiple}
 
 
 def paint_parts(
@@ -264,11 +278,24 @@ def paint_parts(
             stats = as_stats(*moments_of(photo))
             feeds["photo_stats"] = (stats if even is None else even("photo_stats", stats))[None]
     engine, plan = _planned(painter, name, spec, photo, feeds, limit=limit, reserve=reserve, again=again)
+    goal, gains = Goal.of(spec, code), None
+
+    def tried(small: Sheet) -> F32:
+        # In windows no larger than those for which there is room.
+        made = Sheet(np.empty_like(small.pixels))
+        windows = cut(spec, small.height, small.width, pixels=plan.height * plan.width)
+        canvas = np.empty((1, 3, windows.height, windows.width), np.float32)
+        for tile in windows:
+            _paint(engine, spec, small, made, tile, canvas, feeds, None, Finish())
+        return made.pixels
+
+    if goal is not None:
+        gains = evened(goal.foreseen(photo, tried), even)
     # One for all windows: memory that was used before is cheaper.
     planes = np.empty((1, 3, plan.height, plan.width), np.float32)
     for done, tile in enumerate(plan):
         progress(Progress(done, len(plan), "windows"))
-        _paint(engine, spec, photo, result, tile, planes, feeds, finish)
+        _paint(engine, spec, photo, result, tile, planes, feeds, gains, finish)
     progress(Progress(len(plan), len(plan), "windows"))
     return plan
 
@@ -331,20 +358,10 @@ def pixel_cost(engine: Engine, spec: GraphSpec, photo: Surface, feeds: dict[str,
     height, width = (ruled(length, spec.minimum, spec.multiple) for length in (area.height, area.width))
     planes = planes_of(photo, area, np.empty((1, 3, height, width), np.float32))
     before = resident()
-    engine.run({"photo": planes, **feeds, **_grain(spec, area, height, width)})
+    engine.run({"photo": planes, **feeds, **grain_beside(spec, height, width)})
     growth = max(0, resident() - before)
     # What is there once and for all (threads, code) is in it, too: a little more than it takes, never less.
     return 1.1 * growth / (height * width) + 12
-
-
-def _grain(spec: GraphSpec, area: Area, height: int, width: int) -> dict[str, F32]:
-    feeds = {}
-    for tensor in spec.inputs:
-        if tensor.name == "grain":
-            cells = height // GRAIN_CELL, width // GRAIN_CELL
-            at = {"top": area.top // GRAIN_CELL, "left": area.left // GRAIN_CELL}
-            feeds["grain"] = grain(int(tensor.shape[1]), *cells, **at)
-    return feeds
 
 
 def _paint(
@@ -355,21 +372,28 @@ def _paint(
     tile: Tile,
     planes: F32,
     feeds: dict[str, F32],
+    gains: Gains | None,
     finish: Finish,
 ) -> None:
     window = tile.window
 
     def keep(painted: F32) -> F32:
+        # What lies beyond the picture was painted, too, and is nothing that the bands should see.
+        painted = painted[:, :, : window.height, : window.width]
         for band in tile.keep.bands(BAND):
             rows = slice(band.top - window.top, band.bottom - window.top)
             columns = slice(band.left - window.left, band.right - window.left)
-            pixels = to_pixels(painted[:, :, rows, columns])
+            if gains is None:
+                pixels = to_pixels(painted[:, :, rows, columns])
+            else:
+                finite(painted[:, :, rows, columns])
+                pixels = gains.pixels(painted[0], rows, columns)
             result.put(band, finish(pixels, photo.rgb(band)) if finish.wants_photo else pixels)
         return painted[:0]
 
     engine.run_picture(
         "photo",
         planes_of(photo, window, planes),
-        {**feeds, **_grain(spec, window, *planes.shape[2:])},
+        {**feeds, **grain_beside(spec, *planes.shape[2:], top=window.top, left=window.left)},
         finish=keep,
     )

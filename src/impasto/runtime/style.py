@@ -31,7 +31,6 @@ from impasto.runtime.codes import load_code as load_code
 from impasto.runtime.codes import save_code as save_code
 from impasto.runtime.engine import Engine, EngineName, load_library
 from impasto.runtime.memory import resident
-from impasto.runtime.painting import GRAIN_CELL as GRAIN_CELL
 from impasto.runtime.painting import Finish, Size, beside, paint_parts, paint_whole, parts_limit
 from impasto.runtime.picture import Picture
 from impasto.runtime.pixels.color import color_mode

@@ -1,0 +1,245 @@
+"""A picture as a pyramid of bands, and the bands given the covariances that a painting's have; in numpy.
+
+The Laplacian pyramid (Burt and Adelson 1983): what a picture loses when it is made half as large, again and again, and
+what is left in the end. How strongly the colours of each band vary, and together with which, is much of a texture
+(Heeger and Bergen 1995, who match whole histograms). A painter learns to come near; this brings it there exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+
+LEVELS = 3
+"""Bands, at 1, 1/2 and 1/4 of the size; the rest is at 1/8."""
+
+STEP = 1 << LEVELS
+"""Pixels: sides of what is split are multiples of it."""
+
+NUMBERS = 6 * (LEVELS + 1)
+"""How many numbers say how the bands vary."""
+
+REACH = 24
+"""Pixels to each side that a matched pixel depends on, a multiple of ``STEP``."""
+
+BAND_FLOOR, LOW_FLOOR = 0.004, 0.03
+"""Deviation that a band, and what is left below the bands, are taken to have at least in every direction."""
+
+LARGEST_GAIN = 8.0
+"""How much a band is strengthened at most: beyond that it is noise that is brought up."""
+
+ROUNDS = 2
+"""How often the matrices are corrected."""
+
+STRIP = 1 << 16
+"""Pixels that are matched at once."""
+
+_UPPER = np.triu_indices(3)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gains:
+    """What each band is multiplied by, and what is added to the rest.
+
+    Attributes:
+        matrices: float32 [LEVELS+1,3,3].
+        offset: float32 [3].
+    """
+
+    matrices: F32
+    offset: F32
+
+    @property
+    def numbers(self) -> F32:
+        """All of it in a row: float32 [9(LEVELS+1)+3]."""
+        return np.concatenate([self.matrices.ravel(), self.offset])
+
+    @classmethod
+    def of_numbers(cls, numbers: F32) -> Gains:
+        """The inverse of :attr:`numbers`."""
+        return cls(numbers[:-3].reshape(LEVELS + 1, 3, 3).astype(np.float32), numbers[-3:].astype(np.float32))
+
+    def pixels(self, planes: F32, rows: slice = slice(None), columns: slice = slice(None)) -> F32:
+        """A part of a picture with its bands so: new float32 [h,w,3] in 0..1.
+
+        Args:
+            planes: float32 [3,H,W] of any size, which is not changed; what lies around the part is looked at.
+            rows, columns: which part, without steps.
+        """
+        top, bottom, _ = rows.indices(planes.shape[1])
+        left, right, _ = columns.indices(planes.shape[2])
+        out = np.empty((bottom - top, right - left, 3), np.float32)
+        near, far = _around(left, right, planes.shape[2])
+        # A few rows at a time: what is worked on stays in the cache.
+        step = max(STEP, STRIP // max(1, far - near))
+        for first in range(top, bottom, step):
+            last = min(first + step, bottom)
+            above, below = _around(first, last, planes.shape[1])
+            seen = _edged(planes[:, above:below, near:far])
+            part = self._matched(seen, 0)[:, first - above : last - above, left - near : right - near]
+            for channel in range(3):
+                np.clip(part[channel], 0.0, 1.0, out=out[first - top : last - top, :, channel])
+        return out
+
+    def _matched(self, x: F32, level: int) -> F32:
+        mixed = _mixed(self.matrices[level], x)
+        if level == LEVELS:
+            return mixed + self.offset[:, None, None]
+        small = halved(x)
+        # Twice the rest's new form, less what of the rest is in `mixed` already.
+        mixed += doubled(self._matched(small, level + 1) - _mixed(self.matrices[level], small))
+        return mixed
+
+
+def band_stats(planes: F32) -> F32:
+    """How the bands of a picture vary: float32 [NUMBERS]; planes float32 [3,H,W] of any size."""
+    return _spreads(split(_edged(planes)), None)[:, _UPPER[0], _UPPER[1]].ravel().astype(np.float32)
+
+
+def gains_of(planes: F32, mean: F32, wanted: F32, weights: F32 | None = None) -> Gains:
+    """What gives the bands of a painted picture the covariances that are wanted.
+
+    Args:
+        planes: float32 [3,H,W], RGB 0..1.
+        mean: float32 [3]: the mean colour that it should have.
+        wanted: float32 [NUMBERS], from :func:`band_stats` of a painting.
+        weights: float32 [H,W] in 0..1: how much each pixel counts; None for all alike.
+    """
+    bands = split(_edged(planes))
+    shares = None if weights is None else _pooled(weights)
+    target = np.zeros((LEVELS + 1, 3, 3))
+    target[:, _UPPER[0], _UPPER[1]] = target[:, _UPPER[1], _UPPER[0]] = wanted.reshape(-1, 6)
+    matrices = np.broadcast_to(np.eye(3), target.shape)
+    offset = np.zeros(3)
+    painted = join(bands)
+    for _ in range(ROUNDS):
+        own = _spreads(split(painted.clip(0, 1)), shares)
+        matrices = _limited(target @ np.linalg.inv(own) @ matrices)
+        low = bands[-1].reshape(3, -1)
+        middle = low.mean(1) if shares is None else (low * shares[-1]).sum(1)
+        offset = mean - matrices[-1] @ middle
+        now = [_mixed(matrix.astype(np.float32), band) for matrix, band in zip(matrices, bands, strict=True)]
+        now[-1] += offset.astype(np.float32)[:, None, None]
+        painted = join(now)
+    return Gains(matrices.astype(np.float32), offset.astype(np.float32))
+
+
+def split(x: F32) -> list[F32]:
+    """The pyramid of planes [3,H,W], H and W multiples of ``STEP``: bands from fine to coarse, then the rest."""
+    bands = []
+    for _ in range(LEVELS):
+        small = halved(x)
+        bands.append(x - doubled(small))
+        x = small
+    return [*bands, x]
+
+
+def join(bands: Sequence[F32]) -> F32:
+    """The planes [3,H,W] whose pyramid this is."""
+    x = bands[-1]
+    for band in bands[-2::-1]:
+        x = band + doubled(x)
+    return x
+
+
+def halved(x: F32) -> F32:
+    """Half as large, smoothed with (1,3,3,1)/8 each way: [C,H,W] -> [C,H/2,W/2]; H and W even."""
+    return _half_across(_half_down(x))
+
+
+def doubled(x: F32) -> F32:
+    """Twice as large, between pixels linear: [C,H,W] -> [C,2H,2W]."""
+    return _twice_across(_twice_down(x))
+
+
+def _half_down(x: F32) -> F32:
+    even, odd = x[:, 0::2], x[:, 1::2]
+    y = np.float32(0.375) * (even + odd)
+    eighth = np.float32(0.125)
+    y[:, 1:] += eighth * odd[:, :-1]
+    y[:, 0] += eighth * even[:, 0]
+    y[:, :-1] += eighth * even[:, 1:]
+    y[:, -1] += eighth * odd[:, -1]
+    return y
+
+
+def _half_across(x: F32) -> F32:
+    even, odd = x[:, :, 0::2], x[:, :, 1::2]
+    y = np.float32(0.375) * (even + odd)
+    eighth = np.float32(0.125)
+    y[:, :, 1:] += eighth * odd[:, :, :-1]
+    y[:, :, 0] += eighth * even[:, :, 0]
+    y[:, :, :-1] += eighth * even[:, :, 1:]
+    y[:, :, -1] += eighth * odd[:, :, -1]
+    return y
+
+
+def _twice_down(x: F32) -> F32:
+    y = np.empty((x.shape[0], 2 * x.shape[1], x.shape[2]), np.float32)
+    near, far = np.float32(0.75) * x, np.float32(0.25) * x
+    np.add(near[:, 1:], far[:, :-1], out=y[:, 2::2])
+    np.add(near[:, :-1], far[:, 1:], out=y[:, 1:-1:2])
+    y[:, 0], y[:, -1] = x[:, 0], x[:, -1]
+    return y
+
+
+def _twice_across(x: F32) -> F32:
+    y = np.empty((x.shape[0], x.shape[1], 2 * x.shape[2]), np.float32)
+    near, far = np.float32(0.75) * x, np.float32(0.25) * x
+    np.add(near[:, :, 1:], far[:, :, :-1], out=y[:, :, 2::2])
+    np.add(near[:, :, :-1], far[:, :, 1:], out=y[:, :, 1:-1:2])
+    y[:, :, 0], y[:, :, -1] = x[:, :, 0], x[:, :, -1]
+    return y
+
+
+def _around(start: int, stop: int, side: int) -> tuple[int, int]:
+    """From where to where a part depends on a picture of this side, begun at a multiple of ``STEP``."""
+    return max(0, (start - REACH) // STEP * STEP), min(side, -(-(stop + REACH) // STEP) * STEP)
+
+
+def _edged(planes: F32) -> F32:
+    """Continued to the right and down to multiples of ``STEP``, the edge repeated."""
+    missing = [-side % STEP for side in planes.shape[1:]]
+    if not any(missing):
+        return np.ascontiguousarray(planes, np.float32)
+    return np.pad(planes, ((0, 0), (0, missing[0]), (0, missing[1])), mode="edge")
+
+
+def _mixed(matrix: F32, x: F32) -> F32:
+    return (matrix @ x.reshape(3, -1)).reshape(x.shape)
+
+
+def _pooled(weights: F32) -> list[F32]:
+    """Shares of each level's positions, [P] each, of a sum of 1."""
+    levels = [np.ascontiguousarray(_edged(weights[None]))]
+    for _ in range(LEVELS):
+        levels.append(halved(levels[-1]))
+    total = float(levels[0].sum(dtype=np.float64))
+    return [np.full(x.size, 1 / x.size, np.float32) if total <= 0 else (x / x.sum()).ravel() for x in levels]
+
+
+def _spreads(bands: Sequence[F32], shares: Sequence[F32] | None) -> NDArray[np.float64]:
+    """Of each band (covariance + floor^2)^(1/2): float64 [LEVELS+1,3,3]. All but the last have mean 0, more or less."""
+    covariances = []
+    for level, band in enumerate(bands):
+        x, floor = band.reshape(3, -1), BAND_FLOOR
+        share = None if shares is None else shares[level]
+        if level == LEVELS:
+            mean = x.mean(1) if share is None else (x * share).sum(1)
+            x, floor = x - mean[:, None], LOW_FLOOR
+        second = x @ x.T / x.shape[1] if share is None else (x * share) @ x.T
+        covariances.append(second.astype(np.float64) + floor**2 * np.eye(3))
+    values, vectors = np.linalg.eigh(np.stack(covariances))
+    roots: NDArray[np.float64] = (vectors * np.sqrt(values)[:, None]) @ vectors.swapaxes(1, 2)
+    return roots
+
+
+def _limited(gains: NDArray[np.float64]) -> NDArray[np.float64]:
+    size = np.sqrt((gains**2).sum((1, 2), keepdims=True) / 3 + 1e-12)
+    held: NDArray[np.float64] = gains * np.minimum(LARGEST_GAIN / size, 1)
+    return held
