@@ -17,7 +17,7 @@ from impasto.errors import BundleError, PictureError, TrainingError
 from impasto.progress import OnProgress, Progress, silent
 from impasto.runtime.archive import format_table
 from impasto.runtime.bundle import MANIFEST, SUFFIX, Manifest, write_bundle
-from impasto.runtime.dream import BOUNDS, MEANS, ROOTS, WEIGHTS, color_numbers, to_coordinates
+from impasto.runtime.dream import BOUNDS, MEANS, ROOTS, WEIGHTS, band_numbers, color_numbers, to_coordinates
 from impasto.runtime.picture import Picture
 from impasto.runtime.style import STYLE_SCALE, Code, StyleModel
 from impasto.training.data import ImageFolder
@@ -41,18 +41,21 @@ OUTERMOST = 0.005
 """Share of the paintings, at either end, that a coordinate of a dreamt style does not reach beyond."""
 
 
-def dream_tables(codes: NDArray[np.floating], colors: int, *, seed: int = 0) -> dict[str, NDArray[np.float32]]:
+def dream_tables(
+    codes: NDArray[np.floating], colors: int, bands: int = 0, *, seed: int = 0
+) -> dict[str, NDArray[np.float32]]:
     """The tables of a model file that can dream (see ``runtime.dream.TABLES``).
 
     Args:
         codes: [N,D], of paintings.
         colors: how many numbers at the end of a code are colours, 9 or 6.
+        bands: how many before them say how bands vary.
         seed: of the fit.
 
     Raises:
         TrainingError: fewer than 2 codes, or some that are not finite.
     """
-    points = to_coordinates(codes, colors)
+    points = to_coordinates(codes, colors, bands)
     mixture = best_fit(points, seed=seed)
     common = mixture.weights >= min(SMALLEST, mixture.weights.max())
     return {
@@ -89,7 +92,10 @@ def learn_dreams(
         codes[index] = model.encode(painting, scale=min(STYLE_SCALE, max(1, round(ENLARGED * min(painting.size)))))
     _enough(len(codes))
     rows = np.stack([codes[index] for index in chosen if index in codes])
-    return {name: format_table(table) for name, table in dream_tables(rows, color_numbers(model)).items()}
+    return {
+        name: format_table(table)
+        for name, table in dream_tables(rows, color_numbers(model), band_numbers(model)).items()
+    }
 
 
 def _enough(count: int) -> None:

@@ -34,6 +34,7 @@ from impasto.runtime.bundle import (
 )
 from impasto.runtime.engine import Engine
 from impasto.runtime.picture import Picture
+from impasto.runtime.pyramid import NUMBERS
 from impasto.runtime.style import StyleModel
 from impasto.training.checkpoint import load_checkpoint, restore_modules
 from impasto.training.dreams import PAINTINGS, learn_dreams
@@ -287,10 +288,11 @@ def _worse(before: float, difference: NDArray[np.float32]) -> float:
 
 
 def _graphs(recipe: StyleRecipe) -> dict[str, GraphSpec]:
+    said = f", the {NUMBERS} before them the spread of bands" if recipe.net.bands else ""
     code = TensorSpec(
         name="code",
         shape=(1, recipe.net.code_size),
-        meaning="style code; its last nine are mean and spread of the colours",
+        meaning="style code; its last nine are mean and spread of the colours" + said,
     )
     return {
         "encoder": GraphSpec(
@@ -316,6 +318,7 @@ def _graphs(recipe: StyleRecipe) -> dict[str, GraphSpec]:
             minimum=16,
             multiple=8,
             receptive_field=recipe.net.receptive_field,
+            bands=NUMBERS if recipe.net.bands else 0,
         ),
     }
 

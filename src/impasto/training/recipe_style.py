@@ -127,8 +127,9 @@ class StyleRecipe(Recipe):
     def identity(self) -> dict[str, Any]:
         """See ``Recipe.identity``. What older recipes could not say counts only where it is used: their runs go on."""
         table = super().identity()
-        if not self.net.variational:
-            del table["net"]["variational"]
+        for key in ("variational", "bands"):
+            if not table["net"][key]:
+                del table["net"][key]
         for key in ("kl", "adversarial", "teach", "lessons", "calm"):
             if not table["loss"][key]:
                 del table["loss"][key]

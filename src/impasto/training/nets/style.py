@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from impasto.runtime.pyramid import LEVELS, NUMBERS
 from impasto.training.nets.blocks import (
     FixedNorm,
     ModulatedConv,
@@ -25,9 +26,14 @@ from impasto.training.nets.blocks import (
     transform_colors,
     unpack_symmetric,
 )
+from impasto.training.nets.pyramid import band_stats, match_bands
 
 COLORS = 9
 """Length of a picture's colour statistics: mean of R, G, B, then their spread (``blocks.color_stats``)."""
+
+_BAND = (0.03, 0.0, 0.0, 0.03, 0.0, 0.03)
+_REST = (0.2, 0.1, 0.1, 0.2, 0.1, 0.2)
+"""Typical spreads of a band, and of what is left below the bands."""
 
 GRAIN = 4
 """Channels of noise at 1/8 of the size: as one channel at 1/4 of the size, cells of 4x4 pixels."""
@@ -63,12 +69,15 @@ class StyleSpec(BaseModel):
     hidden: int = Field(default=128, ge=8, le=1024, description="width of the mapping from code to modulation")
     shine: float = Field(default=0.3, ge=0, le=1, description="how much of the photo's pixels shows through the paint")
     eyes: tuple[_Width, _Width, _Width] = Field(default=(48, 96, 160), description="channels of the style encoder")
+    bands: bool = Field(
+        default=False, description="painted pictures are given the painting's covariances at every size of detail"
+    )
     variational: bool = Field(default=False, description="codes are drawn around what the encoder sees, in training")
 
     @property
     def code_size(self) -> int:
-        """Length of a whole code: the learnt part, then mean and spread of the colours."""
-        return self.code + COLORS
+        """Length of a whole code: the learnt part, how bands vary (where they count), mean and spread of colours."""
+        return self.code + (NUMBERS if self.bands else 0) + COLORS
 
     @property
     def receptive_field(self) -> int | None:
@@ -85,8 +94,9 @@ def code_scale(spec: StyleSpec) -> tuple[Tensor, Tensor]:
 
     It brings the colours to the size that the learnt part has.
     """
-    typical = [0.0] * spec.code + [0.45] * 3 + [0.15, 0.1, 0.1, 0.15, 0.1, 0.15]
-    return torch.tensor(typical), torch.tensor([1.0] * spec.code + [0.2] * 3 + [0.06] * 6)
+    bands, sizes = ([*_BAND * LEVELS, *_REST], [0.02] * 6 * LEVELS + [0.08] * 6) if spec.bands else ([], [])
+    typical = [0.0] * spec.code + bands + [0.45] * 3 + [0.15, 0.1, 0.1, 0.15, 0.1, 0.15]
+    return torch.tensor(typical), torch.tensor([1.0] * spec.code + sizes + [0.2] * 3 + [0.06] * 6)
 
 
 class Painter(nn.Module):
@@ -151,17 +161,24 @@ class Painter(nn.Module):
         paint = REACH * torch.tanh(self.up1(y, style).float())  # [N,3,H,W]
         return transform_colors(paint + self.spec.shine * x, code[:, -6:], code[:, -COLORS:-6])
 
+    def finished(self, raw: Tensor, code: Tensor) -> Tensor:
+        """``raw`` [N,3,H,W], which need not be within 0..1, with the bands that a code asks for, if it does."""
+        if not self.spec.bands:
+            return raw
+        return match_bands(raw.clamp(0, 1), code[:, -COLORS:-6], code[:, self.spec.code : -COLORS])
+
 
 class StyleEncoder(nn.Module):
     """Describes a painting as a style code. style [N,3,h,w] RGB 0..1 (multiples of 16) -> code [N,D].
 
     Channel means and deviations at three depths (as in AdaIN, Huang and Belongie 2017, but of a small network of its
     own) go through two linear layers; the painting's colour statistics are appended as they are (see
-    ``blocks.color_stats``).
+    ``blocks.color_stats``), and before them those of its bands (``pyramid.band_stats``) if the spec says so.
     """
 
     def __init__(self, spec: StyleSpec) -> None:
         super().__init__()
+        self.bands = spec.bands
         a, b, c = spec.eyes
         self.conv1 = PatchConv(a)
         self.conv2 = nn.Conv2d(a, b, 3, stride=2, padding=1)
@@ -181,7 +198,8 @@ class StyleEncoder(nn.Module):
 
     def describe(self, style: Tensor, seen: Tensor) -> Tensor:
         """The code [N,D] of paintings [N,3,h,w] and what ``look`` saw of them."""
-        return torch.cat((self.whiten(self.head[2](seen)), color_stats(style)), 1)
+        measured = [band_stats(style)] if self.bands else []
+        return torch.cat((self.whiten(self.head[2](seen)), *measured, color_stats(style)), 1)
 
     def statistics(self, style: Tensor) -> Tensor:
         """Channel means and deviations at all depths: [N,3,h,w] -> float32 [N,2(a+b+c)]."""

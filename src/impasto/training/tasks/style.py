@@ -19,6 +19,7 @@ from impasto.training.losses.variational import LOGVAR_RANGE, gaussian_kl, repar
 from impasto.training.nets import NETS
 from impasto.training.nets.blocks import color_stats
 from impasto.training.nets.features import cache_folder, load_vgg
+from impasto.training.nets.pyramid import band_stats
 from impasto.training.nets.style import COLORS, Painter, StyleDoubt, StyleEncoder, StyleHint
 from impasto.training.nets.style_teacher import StyleTeacher, translate
 from impasto.training.recipe import StyleRecipe
@@ -49,6 +50,7 @@ class _Painted:
     photos: Tensor  # [N,3,c,c], 0..1
     styles: Tensor  # [N,3,s,s], 0..1
     raw: Tensor  # [N+K,3,c,c], before the clamp to 0..1
+    finished: Tensor  # [N+K,3,c,c], with the bands of the code, where that is asked for; before the clamp
     codes: Tensor  # [N,D] as the encoder gave them
     used: Tensor  # [N,D] as the painter was given them: drawn around those where the encoder is variational, or taught
     logvar: Tensor | None  # [N,D-9]
@@ -60,7 +62,14 @@ class _Painted:
         The clamp's own gradient: what is out of range is called back by the range penalty alone. Letting the other
         losses pull on clamped pixels as well makes them run away.
         """
-        return self.raw[: len(self.photos)].clamp(0, 1)
+        return self.finished[: len(self.photos)].clamp(0, 1)
+
+    @property
+    def excess(self) -> Tensor:
+        """How far the pictures' pixels are out of range, on average; before their bands were brought up, and after."""
+        kinds = (self.raw,) if self.finished is self.raw else (self.raw, self.finished)
+        ours = torch.stack([kind[: len(self.photos)] for kind in kinds])
+        return (ours - ours.clamp(0, 1)).abs().mean()
 
 
 class StyleTask:
@@ -226,7 +235,7 @@ class StyleTask:
         seen, codes, taught = [], [], []
         for styles, grams in map(self._lesson, self._lessons()):
             seen.append(encoder.look(styles))
-            codes.append(encoder.describe(styles, seen[-1])[:, :-COLORS])
+            codes.append(encoder.describe(styles, seen[-1])[:, : self.recipe.net.code])
             taught.append(self.teacher(grams))
         translate(painter, encoder, torch.cat(seen), torch.cat(codes), torch.cat(taught))
 
@@ -264,7 +273,7 @@ class StyleTask:
         # A crop is a photo of its own. With the whole photo's statistics a bright crop would still have to reach the
         # painting's mean and contrast within itself, and stripes appear.
         stats = color_stats(photos)
-        count, extra = len(photos), len(selves)
+        count, extra, learnt = len(photos), len(selves), self.recipe.net.code
         encoder, painter, doubt = (self.modules.get(name) for name in ("encoder", "painter", "doubt"))
         assert isinstance(encoder, StyleEncoder) and isinstance(painter, Painter)
         seen = torch.cat((styles, selves))
@@ -276,16 +285,18 @@ class StyleTask:
             logvar = doubt(hidden[:count]).clamp(*LOGVAR_RANGE)
             noise = _normal(logvar.shape, self.recipe.seed, batch.index).to(self.device)
             # Colours are measured, not guessed, so they are not drawn.
-            used = torch.cat((reparameterise(codes[:, :-COLORS], logvar, noise), codes[:, -COLORS:]), 1)
+            used = torch.cat((reparameterise(codes[:, :learnt], logvar, noise), codes[:, learnt:]), 1)
         if taught is not None:
             draws = np.random.default_rng((self.recipe.seed, 13, batch.index)).random(count)
             given = torch.from_numpy(draws < self.recipe.stage(step).given).to(self.device)[:, None]
-            used = torch.cat((torch.where(given, taught, used[:, :-COLORS]), codes[:, -COLORS:]), 1)
-        # A photo's own colours are those that the painter is told.
-        told = torch.cat((used, torch.cat((every[count:, :-COLORS], stats[:extra]), 1)))
+            used = torch.cat((torch.where(given, taught, used[:, :learnt]), codes[:, learnt:]), 1)
+        # A photo's own colours and bands are those of what is painted.
+        own_bands = [band_stats(photos[:extra])] if self.recipe.net.bands else []
+        own_codes = torch.cat((every[count:, :learnt], *own_bands, stats[:extra]), 1)
+        told = torch.cat((used, own_codes))
         grain = made_grain(count + extra, *photos.shape[2:], seed=self.recipe.seed + step).to(self.device)
         raw = painter.raw(torch.cat((photos, photos[:extra])), torch.cat((stats, stats[:extra])), told, grain)
-        return _Painted(photos, styles, raw, codes, used, logvar)
+        return _Painted(photos, styles, raw, painter.finished(raw, told), codes, used, logvar)
 
     def loss(self, turn: str, batch: StyleBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss to descend in a turn, and the figures to log."""
@@ -299,7 +310,7 @@ class StyleTask:
         done = self._paint(batch, step, own=True, taught=taught)
         photos, codes, painted = done.photos, done.used, done.pictures
         count, own = len(photos), len(batch.selves)
-        raw, mirrored = done.raw[:count], done.raw[count:]
+        mirrored, learnt = done.finished[count:], self.recipe.net.code
         with torch.no_grad():
             kept = self.vgg_at(photos, weights.content_layers)
         features = self.vgg(painted)
@@ -320,30 +331,30 @@ class StyleTask:
             figures["calm"] = perceptual.unrest(painted, photos)
             total = total + weights.calm * figures["calm"]
         if weights.range:
-            figures["range"] = (raw - painted).abs().mean()
+            figures["range"] = done.excess
             total = total + weights.range * figures["range"]
         if weights.moments:
             figures["moments"] = (color_stats(painted) - codes[:, -COLORS:]).abs().mean()
             total = total + weights.moments * figures["moments"]
         if weights.centre:
-            learnt = done.codes[:, :-COLORS]
-            figures["centre"] = learnt.mean(0).square().mean() + 0.05 * learnt.square().mean()
+            centred = done.codes[:, :learnt]
+            figures["centre"] = centred.mean(0).square().mean() + 0.05 * centred.square().mean()
             total = total + weights.centre * figures["centre"]
         if weights.hint:
             figures["hint"] = self.modules["hint"](codes, _energies(targets))
             total = total + weights.hint * figures["hint"]
         if taught is not None:
             # The mean squared error of numbers of variance 1: 1 = nothing told, 0 = all.
-            told = done.codes[:, :-COLORS].float()
+            told = done.codes[:, :learnt].float()
             if self.teacher is not None and batch.lessons:
                 styles, grams = self._lesson(batch.lessons)
                 encoder = self.modules["encoder"]
-                told = torch.cat((told, encoder(styles)[:, :-COLORS].float()))
+                told = torch.cat((told, encoder(styles)[:, :learnt].float()))
                 taught = torch.cat((taught, self.teacher(grams)))
             figures["teach"] = (told - taught).square().mean()
             total = total + (weights.teach if stage.teach is None else stage.teach) * figures["teach"]
         if weights.kl and done.logvar is not None:
-            figures["kl"] = gaussian_kl(done.codes[:, :-COLORS], done.logvar).mean()
+            figures["kl"] = gaussian_kl(done.codes[:, :learnt], done.logvar).mean()
             total = total + weights.kl * figures["kl"]
         if self.rival is not None:
             figures["adversarial"] = self.rival.please(painted, done.codes)

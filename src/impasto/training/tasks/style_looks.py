@@ -47,7 +47,8 @@ def looks(
         box = ((width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2)
         photo = photos.crop(int(index), box, size)
         x = floats(stack([photo] * count), device)
-        painted = painter(x, color_stats(x), codes, grain).clamp(0, 1).mul(255).round().byte()
+        raw = painter(x, color_stats(x), codes, grain)
+        painted = painter.finished(raw, codes).clamp(0, 1).mul(255).round().byte()
         rows.append(np.concatenate([photo, *painted.permute(0, 2, 3, 1).cpu().numpy()], 1))
     return np.concatenate(rows, 0)
 

@@ -104,10 +104,9 @@ class StyleOneTask:
 
     def _other_codes(self) -> list[NDArray[np.float32]]:
         """Codes of the base's named styles, but for those that are this very painting."""
-        model, spread = self.beginning.model, 9
-        learnt = self.beginning.code[:-spread]
+        model, learnt = self.beginning.model, self._before.spec.code
         codes = [model.code(name) for name in model.styles]
-        return [code for code in codes if np.square(code[:-spread] - learnt).mean() > NEAR]
+        return [code for code in codes if np.square(code[:learnt] - self.beginning.code[:learnt]).mean() > NEAR]
 
     @torch.no_grad()
     def _measure(self, painting: Tensor) -> list[_Target]:
@@ -196,14 +195,14 @@ class StyleOneTask:
         painter = self.modules["painter"]
         assert isinstance(painter, Painter)
         raw = painter.raw(*inputs)
-        painted = raw[:count].clamp(0, 1)  # what is out of range is called back by the range penalty alone
-
+        # What is out of range is called back by the range penalty alone.
+        painted = painter.finished(raw[:count], codes[:count]).clamp(0, 1)
         with torch.no_grad():
             kept = self.vgg(photos)
         features = self.vgg(painted)
         content = torch.stack([perceptual.content_loss(features[k], kept[k]) for k in weights.content_layers]).mean()
         style, moments = self._style(painted, features)
-        variation, outside = perceptual.total_variation(painted), (raw[:count] - painted).abs().mean()
+        variation, outside = perceptual.total_variation(painted), (raw[:count] - raw[:count].clamp(0, 1)).abs().mean()
         figures = {
             "content": content,
             "style": style,
@@ -260,7 +259,8 @@ class StyleOneTask:
         ]
         columns.append(np.concatenate(photos))
         for painter in (self._before, modules["painter"]):
-            painted = painter(*inputs).clamp(0, 1).mul(255).round().byte()
+            assert isinstance(painter, Painter)
+            painted = painter.finished(painter(*inputs), inputs[2]).clamp(0, 1).mul(255).round().byte()
             columns.append(np.concatenate(list(painted.permute(0, 2, 3, 1).cpu().numpy())))
         return np.concatenate(columns, 1)
 
