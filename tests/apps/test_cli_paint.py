@@ -81,6 +81,7 @@ def test_a_photo_is_painted_beside_itself_and_carries_its_recipe(place: Path, ca
 
 def test_it_tells_as_json_what_came_out(place: Path, capsys: Capture) -> None:
     options = ["--optimizer", "adam", "--style-loss", "gram", "--smooth", "0.5", "--content", "2", "--seed", "3"]
+    options += ["--even", "0.5"]
     words = ["paint", "photo.jpg", "-s", "sea.png:2", "-s", "hill.png", "-o", "out/", "--json", *QUICK, *options]
     assert run([*words, "--start", "noise", "--strength", "0.8", "--precision", "fp32", "--network", "vgg16"]) == 0
     line = json.loads(capsys.readouterr().out)
@@ -131,7 +132,7 @@ def test_weights_and_the_foreground_are_passed_on(place: Path, monkeypatch: pyte
     front = np.zeros((36, 48), np.float32)
     front[:, 24:] = 1
     monkeypatch.setattr("impasto.runtime.foreground.find_foreground", lambda photo: front)
-    words = ["paint", "photo.jpg", "-s", "sea.png", "-o", "front.png", *QUICK, "--steps", "5"]
+    words = ["paint", "photo.jpg", "-s", "sea.png", "-o", "front.png", *QUICK, "--steps", "5", "--content", "0.05"]
     assert run([*words, "--weights", "own.pth", "--foreground", "auto"]) == 0
     assert specs[0].weights == "own.pth"
     apart = np.abs(Picture.open("front.png").rgb - Picture.open("photo.jpg").resized(48).rgb)

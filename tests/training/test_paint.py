@@ -53,7 +53,7 @@ def test_the_loss_goes_down_at_every_size_and_all_steps_are_told() -> None:
     assert set(done.parts) == {"content", "style", "smooth"}
 
 
-@pytest.mark.parametrize("start", ["photo", "noise"])
+@pytest.mark.parametrize("start", ["matched", "photo", "noise"])
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
 def test_twice_with_one_seed_is_the_same_to_the_last_bit(start: str, optimizer: str) -> None:
     spec = replace(SPEC, start=start, optimizer=optimizer)
@@ -96,6 +96,20 @@ def test_whoever_stops_it_gets_the_best_so_far_at_full_size() -> None:
     assert done.picture.size == (64, 48)  # although it was stopped at the coarsest size
     assert done.loss == min(losses) < losses[0]
     assert not np.array_equal(done.picture.rgb, PHOTO.rgb)
+
+
+def test_a_matched_start_has_the_paintings_colours_and_contrast_where_each_is_wanted() -> None:
+    left = np.zeros((24, 32), np.float32)
+    left[:, :16] = 1
+    red = Picture(drawn_photo(60, 52, seed=7) * np.array([1.0, 0.3, 0.2], np.float32))
+    spec = replace(SPEC, start="matched")
+    alone = painted(spec, stop=lambda: True).picture.rgb
+    assert np.abs(alone.mean((0, 1)) - STYLE.resized(PHOTO.size[0]).rgb.mean((0, 1))).max() < 0.04
+    assert np.abs(PHOTO.rgb.mean((0, 1)) - STYLE.rgb.mean((0, 1))).max() > 0.08
+    brushes = [Brush(STYLE, where=1 - left), Brush(red, where=left)]
+    both = paint(PHOTO, brushes, spec, net=tiny_vgg(), stop=lambda: True).picture.rgb
+    np.testing.assert_allclose(both[:, 40:], alone[:, 40:], atol=0.01)
+    assert both[:, :20, 0].mean() > both[:, :20, 1].mean() + 0.1 and both[:, 40:, 1].mean() > both[:, 40:, 0].mean()
 
 
 def test_stopped_before_the_first_step_the_start_is_what_there_is() -> None:

@@ -76,6 +76,19 @@ def test_the_photo_has_lost_nothing_and_the_style_has_all_of_itself() -> None:
     assert judge(picture(1)).parts["style"] > 0.01 and judge(style).parts["content"] > 0.1
 
 
+def test_even_layout_asks_flat_ground_to_stay_flat() -> None:
+    half = picture(1)
+    half[..., :24] = 0.5
+    strewn = half + 0.03 * torch.sin(torch.arange(48, dtype=torch.float64) * 2.1) * (torch.arange(48) < 20)
+
+    def lost(even: float, at: Tensor) -> float:
+        spec = replace(SPEC, even=even)
+        return Objective(tiny_vgg().double(), spec, half, [Manner(picture(2))])(at).parts["content"]
+
+    assert lost(1.0, strewn) > 2 * lost(0.0, strewn)
+    assert lost(1.0, half) < 1e-3
+
+
 def test_weights_are_shares() -> None:
     def style(*weights: float) -> float:
         manners = [Manner(picture(seed), weight) for seed, weight in zip((2, 3), weights, strict=True)]

@@ -22,7 +22,8 @@ from torch import Tensor
 from impasto.errors import TrainingError
 from impasto.progress import OnProgress, Progress, silent
 from impasto.runtime.memory import default_limit, resident, said_size
-from impasto.runtime.picture import Picture
+from impasto.runtime.picture import Picture, resize_plane
+from impasto.runtime.pyramid import NUMBERS, band_stats, gains_of
 from impasto.runtime.style import StyleModel
 from impasto.training.descent import Adam, Descent, Lbfgs
 from impasto.training.loop import pick_device
@@ -299,6 +300,8 @@ def _first(photo: Picture, brushes: Sequence[Brush], spec: PaintSpec, fast: Styl
     """The picture to start from, by ``spec.start``."""
     if spec.start == "photo":
         return photo
+    if spec.start == "matched":
+        return _matched(photo, brushes)
     if spec.start == "noise":
         random = np.random.Generator(np.random.PCG64(spec.seed))
         mean = photo.rgb.mean((0, 1))
@@ -306,6 +309,26 @@ def _first(photo: Picture, brushes: Sequence[Brush], spec: PaintSpec, fast: Styl
     blend = [(brush.painting, brush.weight) for brush in brushes]
     painter = StyleModel.load() if fast is None else fast
     return painter.paint(photo, blend, strength=spec.strength, stroke=spec.stroke)
+
+
+def _matched(photo: Picture, brushes: Sequence[Brush]) -> Picture:
+    """The photo with the colours of the paintings, and as much contrast at every size of detail as they have."""
+    own = np.ascontiguousarray(photo.rgb.transpose(2, 0, 1))
+    mixed, total = np.zeros_like(photo.rgb), np.zeros((*photo.rgb.shape[:2], 1), np.float32)
+    for where in {id(brush.where): brush.where for brush in brushes}.values():
+        there = [brush for brush in brushes if brush.where is where]
+        weight = sum(brush.weight for brush in there)
+        mean, wanted = np.zeros(3, np.float32), np.zeros(NUMBERS, np.float32)
+        for brush in there:
+            seen = np.ascontiguousarray(_seen(brush.painting, photo, 1.0).rgb.transpose(2, 0, 1))
+            mean += np.float32(brush.weight / weight) * seen.mean((1, 2))
+            wanted += np.float32(brush.weight / weight) * band_stats(seen)
+        share = np.full(total.shape, weight, np.float32)
+        if where is not None:
+            share = share * resize_plane(where, photo.size)[..., None].clip(0, 1)
+        mixed += share * gains_of(own, mean, wanted, photo.alpha).pixels(own)
+        total += share
+    return photo.with_rgb(np.where(total > 0, mixed / np.maximum(total, 1e-12), photo.rgb))
 
 
 def _best(descent: Descent | None, picture: Tensor) -> Tensor:

@@ -25,6 +25,9 @@ from impasto.training.losses.moments import (
 )
 from impasto.training.paint_spec import PaintSpec
 
+QUIET = 0.05
+"""Energy of the photo's features, of a mean of 1, below which places are alike quiet."""
+
 
 class Features(Protocol):
     """A network as ``nets.features.Vgg`` is one: named layers ``reluB_I``, each block at half the size of the last."""
@@ -126,7 +129,7 @@ class Objective:
             self._target(one, one.weight / total, 0 if one.where is None else 1 + ids.index(id(one.where)))
             for one in manners
         ]
-        self._photo, self._spreads = self._layout(photo)
+        self._photo, self._spreads, self._shares = self._layout(photo)
 
     def __call__(self, picture: Tensor) -> Score:
         """Loss and gradient at ``picture``, [1,3,H,W] of the photo's size."""
@@ -176,9 +179,9 @@ class Objective:
                 sums += _moments(inside, self._pooled(where, layer, box), exact=spec.style_loss != "gram")
         for layer in spec.content_layers:
             x = _wide(_rows(self._inside(features[layer], layer, box)))  # [P,C]
-            y = _rows(_cut(self._photo[layer], _shrunk(box.inside, stride_of(layer)))).to(x)
-            weights = self._pooled(self._maps[0], layer, box)
-            xw = x if weights is None else x * weights
+            here = _shrunk(box.inside, stride_of(layer))
+            y, share = (_rows(_cut(one[layer], here)).to(x) for one in (self._photo, self._shares))
+            xw = x * share
             sums += [xw.sum(0), (xw * x).sum(0), (xw * y).sum(0)]
         return sums
 
@@ -192,8 +195,7 @@ class Objective:
                 distance = self._distance(target, layer, mean, second)
                 style = style + target.weight / len(spec.style_layers) * distance
         for layer in spec.content_layers:
-            count = self._count(0, layer)
-            mean, square, product = (next(rest) / count for _ in range(3))
+            mean, square, product = (next(rest) for _ in range(3))
             content = content + lost_correlation(mean, square, product, self._spreads[layer]) / len(spec.content_layers)
         parts = {"content": content.item(), "style": style.item()}
         return spec.content * content + spec.style * style, parts
@@ -226,10 +228,12 @@ class Objective:
                 target.roots[layer] = matrix_root(second - target.means[layer].outer(target.means[layer]))
         return target
 
-    def _layout(self, photo: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The photo's features [1,C,h,w], each channel at mean 0 and deviation 1, and the deviations [C]."""
+    def _layout(self, photo: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+        """The photo's features [1,C,h,w], each channel at mean 0 and deviation 1; the deviations [C]; and each place's
+        share [1,1,h,w] of the layout, with a sum of 1."""
         kept: dict[str, Tensor] = {}
         spreads: dict[str, Tensor] = {}
+        shares: dict[str, Tensor] = {}
         for box in self._boxes(self._size):
             self._check()
             with torch.no_grad():
@@ -242,15 +246,19 @@ class Objective:
                     top, bottom, left, right = _shrunk(box.inside, stride)
                     kept[layer][..., top:bottom, left:right] = part
         for layer, whole in kept.items():
-            weights, rows = self._pooled(self._maps[0], layer, None), _rows(whole)
-            share = (torch.ones_like(rows[:, :1]) if weights is None else weights) / self._count(0, layer)
-            mean = (_wide(rows) * share).sum(0)
-            spread = ((_wide(rows) - mean).square() * share).sum(0).sqrt()
-            dead = spread <= 1e-3 * spread.mean()
-            spreads[layer] = torch.where(dead, 0.0, spread)
-            scale = torch.where(dead, 0.0, 1 / spread.clamp(min=1e-20))
+            size, weights = whole.shape[2:], self._pooled(self._maps[0], layer, None)
+            counted = _wide(whole).new_ones(size.numel(), 1) if weights is None else _wide(weights)
+            rows = _wide(_rows(whole))
+            mean, spread = _mean_and_spread(rows, counted / counted.sum())
+            energy = ((rows - mean) * _inverse(spread)).square().mean(1, keepdim=True)
+            share = counted * (energy + QUIET) ** -self._spec.even
+            share = share / share.sum()
+            mean, spread = _mean_and_spread(rows, share)
+            scale = _inverse(spread)
+            spreads[layer] = torch.where(scale > 0, spread, 0.0)
             kept[layer] = ((_wide(whole) - mean.view(1, -1, 1, 1)) * scale.view(1, -1, 1, 1)).to(whole.dtype)
-        return kept, spreads
+            shares[layer] = share.view(1, 1, *size)
+        return kept, spreads, shares
 
     def _count(self, k: int, layer: str) -> float:
         """How many positions of a layer count in map ``k``."""
@@ -322,6 +330,17 @@ def _moments(features: Tensor, weights: Tensor | None, *, exact: bool) -> list[T
     rows = _wide(_rows(features)) if exact else _rows(features)
     weighted = rows if weights is None else rows * weights.to(rows.dtype)
     return [_wide(weighted).sum(0), _wide(weighted.T @ rows)]
+
+
+def _mean_and_spread(rows: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation [C] of rows [P,C] that have shares [P,1] of a sum of 1."""
+    mean = (rows * share).sum(0)
+    return mean, ((rows - mean).square() * share).sum(0).sqrt()
+
+
+def _inverse(spread: Tensor) -> Tensor:
+    """1 / the deviation, and 0 for channels that are dead."""
+    return torch.where(spread <= 1e-3 * spread.mean(), 0.0, 1 / spread.clamp(min=1e-20))
 
 
 def _total(where: Tensor | None, size: tuple[int, int], stride: int) -> float:

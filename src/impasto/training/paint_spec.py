@@ -9,7 +9,7 @@ from typing import Any
 from impasto.errors import TrainingError, UnknownName
 from impasto.runtime.stroke import AUTO, Stroke, parse_stroke
 
-STARTS = ("fast", "photo", "noise")
+STARTS = ("matched", "fast", "photo", "noise")
 STYLE_LOSSES = ("gram", "wasserstein", "both")
 OPTIMIZERS = ("lbfgs", "adam")
 NETWORKS = ("vgg16", "vgg19")
@@ -31,12 +31,15 @@ class PaintSpec:
 
     Attributes:
         size: long side in pixels to paint at; None: the photo's own, up to ``LARGEST_UNASKED``.
-        start: from the fast painter's result, the photo itself, or noise around its mean colour.
+        start: from the photo with its colours, and the contrast of its detail, matched to the paintings' (see
+            ``runtime/pyramid.py``); from the fast painter's result; the photo itself; or noise around its mean colour.
         steps: at each size of the pyramid but the last; there are fewer at the last, see ``last``.
         last: share of ``steps`` that are taken at the full size, where they cost most and the forms stand already.
         coarsest: long side in pixels of the smallest size of the pyramid.
         factor: from one size of the pyramid to the next.
         content: weight of the layout of the photo.
+        even: how evenly places count for the layout: at 0 by the energy of their features, so that flat ground hardly
+            counts and is filled with strokes; at 1 by nearly the same.
         style: weight of the manner of the paintings.
         strength: from 0, the photo as it is, to 1, the style in full.
         smooth: weight of the squared total variation.
@@ -56,12 +59,13 @@ class PaintSpec:
     """
 
     size: int | None = None
-    start: str = "fast"
-    steps: int = 100
+    start: str = "matched"
+    steps: int = 60
     last: float = 0.4
     coarsest: int = 128
     factor: float = 2.0
     content: float = 1.0
+    even: float = 1.0
     style: float = 2.0
     strength: float = 1.0
     smooth: float = 1.0
@@ -137,6 +141,7 @@ _WORDS = {
     "network": "feature network",
     "content": "The content weight",
     "style": "The style weight",
+    "even": "The evenness",
     "strength": "The strength",
     "smooth": "The weight of smoothness",
     "size": "The size",
@@ -157,6 +162,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "factor": (1.1, 8),
     "content": (0, math.inf),
     "style": (0, math.inf),
+    "even": (0, 1),
     "strength": (0, 1),
     "smooth": (0, math.inf),
     "rate": (1e-6, 1),

@@ -78,6 +78,9 @@ def paint(
     style_loss: Annotated[str, typer.Option(help=f"What describes a style: {', '.join(STYLE_LOSSES)}.")] = default(
         "style_loss"
     ),
+    even: Annotated[
+        float, typer.Option(min=0, max=1, help="How much flat ground counts for the layout, against edges.")
+    ] = default("even"),
     smooth: Annotated[float, typer.Option(min=0, help="How much smoothness weighs.")] = default("smooth"),
     coarsest: Annotated[
         int, typer.Option(min=SMALLEST, help="Long side of the smallest size of the pyramid, in pixels.")
@@ -124,6 +127,7 @@ def paint(
         steps=steps,
         coarsest=coarsest,
         content=content,
+        even=even,
         strength=strength,
         smooth=smooth,
         stroke=stroke,
