@@ -26,6 +26,7 @@ from impasto.runtime import dream
 from impasto.runtime.bundle import Bundle
 from impasto.runtime.generator import CENTRES, Generator
 from impasto.runtime.priors import FLOW, MIXTURE
+from impasto.runtime.pyramid import NUMBERS
 from impasto.runtime.style import STYLES, StyleModel
 
 PAGE = Path(__file__).with_name("page")
@@ -155,6 +156,11 @@ def _style(model: StyleModel, folder: Path) -> dict[str, Any]:
     unknown = set(channels) - {"photo", "code", "photo_stats", "grain"}
     if unknown:
         raise BundleError(f"The painter of {bundle.path} takes {min(unknown)}, which the page does not know.")
+    if painter.bands not in (0, NUMBERS):
+        raise BundleError(
+            f"{bundle.path} says in {painter.bands} numbers how bands vary, where the page knows {NUMBERS}: "
+            "update impasto."
+        )
     put = _Members(bundle, folder, name)
     dreams = dict(zip((*_MIXTURE, "bounds"), dream.TABLES, strict=True)) if dream.can_dream(model) else {}
     return {
@@ -172,6 +178,7 @@ def _style(model: StyleModel, folder: Path) -> dict[str, Any]:
             "grain": channels.get("grain", 0),
             "minimum": painter.minimum,
             "multiple": painter.multiple,
+            "bands": painter.bands,
         },
         "encoder": {
             "file": put.graph("encoder"),

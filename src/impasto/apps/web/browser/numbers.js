@@ -127,7 +127,8 @@ export function slerp(a, b, share) {
 
 export const clip = (value, low, high) => Math.min(high, Math.max(low, value));
 
-const FLOOR = 0.03, PLACES = [[0, 0], [0, 1], [0, 2], [1, 1], [1, 2], [2, 2]];
+const FLOOR = 0.03, WIDEST = Math.sqrt(0.75);
+export const BAND_FLOOR = 0.004, PLACES = [[0, 0], [0, 1], [0, 2], [1, 1], [1, 2], [2, 2]];
 
 /** Values and vectors (columns) of a symmetric 3x3 matrix given as rr, rg, rb, gg, gb, bb: Jacobi's rotations. */
 function eigen(six) {
@@ -148,6 +149,12 @@ function eigen(six) {
 
 const rebuilt = (vectors, values) =>
   PLACES.map(([i, j]) => values.reduce((sum, value, k) => sum + vectors[i][k] * value * vectors[j][k], 0));
+
+/** A symmetric matrix (six numbers) with its eigenvalues changed. */
+export function powered(six, change) {
+  const { values, vectors } = eigen(six);
+  return rebuilt(vectors, values.map(change));
+}
 
 /** Mean and covariance (six numbers) of planes [3,n], each pixel by its opacity unless all are transparent. */
 export function moments(planes, alpha) {
@@ -172,30 +179,31 @@ export function colorStats(planes, alpha, count) {
   const { mean, covariance } = moments(planes, alpha);
   if (count === 6) return Float32Array.from([...mean, ...[0, 3, 5].map((k) => Math.sqrt(Math.max(covariance[k], 0)))]);
   const lifted = covariance.map((value, k) => value + (k === 0 || k === 3 || k === 5 ? FLOOR * FLOOR : 0));
-  const { values, vectors } = eigen(lifted);
-  return Float32Array.from([...mean, ...rebuilt(vectors, values.map((value) => Math.sqrt(Math.max(value, 0))))]);
+  return Float32Array.from([...mean, ...powered(lifted, (value) => Math.sqrt(Math.max(value, 0)))]);
 }
 
-/** A dreamt style: a place of the mixture within the bounds of real codes, its colours made such as a picture can have. */
-export function dreamt(tables, seed, size, colors) {
+/** A dreamt style: a place of the mixture within the bounds of real codes, its colours made such as a picture can have.
+ * Of its `size` numbers the last `colors` are about colours, and `bands` before them about bands. */
+export function dreamt(tables, seed, size, colors, bands = 0) {
   const [least, greatest] = [tables.bounds.subarray(0, size), tables.bounds.subarray(size)];
   const point = placed(tables, draw(seed, size)).map((value, i) => clip(value, least[i], greatest[i]));
-  const strokes = size - colors, widest = Math.sqrt(0.75);
-  const mean = Array.from(point.subarray(strokes, strokes + 3), (x) => clip(1 / (1 + Math.exp(-x)), 0.01, 0.99));
-  const room = mean.map((value) => value * (1 - value)), asked = point.subarray(strokes + 3);
+  const strokes = size - colors - bands, varied = [], within = (x, floor) => clip(x, Math.log(floor), Math.log(WIDEST));
+  for (let at = strokes; at < size - colors; at += 6) varied.push(...powered(point.subarray(at), (x) => Math.exp(within(x, BAND_FLOOR))));
+  const mean = Array.from(point.subarray(size - colors, size - colors + 3), (x) => clip(1 / (1 + Math.exp(-x)), 0.01, 0.99));
+  const room = mean.map((value) => value * (1 - value)), asked = point.subarray(size - colors + 3);
   let spread;
   if (colors === 9) {
     const { values, vectors } = eigen(asked);
-    const variances = values.map((x) => Math.exp(2 * clip(x, Math.log(FLOOR), Math.log(widest))) - FLOOR * FLOOR);
+    const variances = values.map((x) => Math.exp(2 * within(x, FLOOR)) - FLOOR * FLOOR);
     const channels = vectors.map((row) => row.reduce((sum, value, k) => sum + value * value * variances[k], 0));
     const share = Math.min(1, ...room.map((value, c) => value / Math.max(channels[c], 1e-12)));
     spread = rebuilt(vectors, variances.map((x) => Math.sqrt(share * Math.max(x, 0) + FLOOR * FLOOR)));
   } else {
-    const wide = Array.from(asked, (x) => Math.exp(clip(x, Math.log(FLOOR), Math.log(widest))));
+    const wide = Array.from(asked, (x) => Math.exp(within(x, FLOOR)));
     const share = Math.min(1, ...wide.map((value, c) => Math.sqrt(room[c]) / value));
     spread = wide.map((value) => value * share);
   }
-  return Float32Array.from([...point.subarray(0, strokes), ...mean, ...spread]);
+  return Float32Array.from([...point.subarray(0, strokes), ...varied, ...mean, ...spread]);
 }
 
 let carpet = null;

@@ -50,6 +50,14 @@ export function resized(planes, channels, [width, height], [toWidth, toHeight], 
 export const scaled = (planes, from, to) =>
   from[0] === to[0] && from[1] === to[1] ? planes : resized(planes, 3, from, to).map((value) => clip(value, 0, 1));
 
+/** The same of planes and their alpha, each pixel by its opacity: what lies under transparent ones does not bleed. */
+export function scaledClear(planes, alpha, from, to) {
+  const small = scaled(planes, from, to), n = to[0] * to[1];
+  if (!alpha) return [small, null];
+  const clear = resized(alpha, 1, from, to), weighted = resized(planes.map((value, i) => value * alpha[i % alpha.length]), 3, from, to);
+  return [small.map((value, i) => (clear[i % n] > 1 / 512 ? clip(weighted[i] / clear[i % n], 0, 1) : value)), clear.map((value) => clip(value, 0, 1))];
+}
+
 /** Each value from those around it, across and down, within `reach`; at the edges the edge counts again. */
 function around(planes, [width, height], reach, weigh, start = 0) {
   const step = (from, length, gap) => {

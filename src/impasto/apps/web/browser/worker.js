@@ -1,6 +1,7 @@
 // The painter in a browser, in a thread of its own: onnxruntime-web runs the graphs of impasto's model files.
 
 import { clip, colorStats, draw, dreamt, grain, lerp, moments, placed, slerp } from "./numbers.js";
+import { heldTo } from "./pyramid.js";
 import { blurred, brought, keepColors, scaled, stretched } from "./scaling.js";
 
 const SITE = new URL("../", import.meta.url), SEEN = 512, OWN = 8, FINEST = 2, ROWS = 96, FEATHER = 0.004 / 2.563;
@@ -89,8 +90,16 @@ async function encoded(planes, alpha, size, scale) {
 async function codeOf({ id, dream, pixels, size }) {
   const { style } = site, at = style.styles.findIndex((one) => one.name === id);
   if (at >= 0) return (await table(style.codes)).slice(at * style.code_size, (at + 1) * style.code_size);
-  if (!known.has(id)) known.set(id, dream === undefined ? await encoded(...unpacked(pixels), size, SEEN) : dreamt(await tables(style.dream), dream, style.code_size, style.colors));
+  if (!known.has(id)) known.set(id, dream === undefined ? await encoded(...unpacked(pixels), size, SEEN) : dreamt(await tables(style.dream), dream, style.code_size, style.colors, style.painter.bands));
   return known.get(id);
+}
+
+/** What the painter makes of planes of a size. */
+async function brushed(planes, size, code, stats) {
+  const spec = site.style.painter, shape = size.map((side) => ruled(side, spec)), sides = [shape[1], shape[0]], cells = sides.map((side) => side / 8);
+  const feeds = { photo: [padded(planes, size, shape), [1, 3, ...sides]], code: [code, [1, code.length]], photo_stats: [stats, [1, stats.length]] };
+  if (spec.grain) feeds.grain = [grain(spec.grain, ...cells, 0, 0), [1, spec.grain, ...cells]];
+  return cropped(await run(spec.file, Object.fromEntries(spec.inputs.map((name) => [name, feeds[name]]))), shape, 0, 0, size);
 }
 
 async function paint({ pixels, size, styles, weights, strength, stroke, detail, colors, mask }, tick) {
@@ -101,13 +110,9 @@ async function paint({ pixels, size, styles, weights, strength, stroke, detail, 
   let code = new Float32Array(site.style.code_size);
   for (const [i, style] of styles.entries()) { const one = await codeOf(style); code = code.map((value, k) => value + (one[k] * weights[i]) / total); }
   if (strength < 1) code = lerp(await encoded(small, clear, working, Math.max(1, Math.min(SEEN, ...working))), code, strength);
-  const shape = working.map((one) => ruled(one, spec)), feeds = {
-    photo: [padded(small, working, shape), [1, 3, shape[1], shape[0]]], code: [code, [1, code.length]],
-    photo_stats: [colorStats(small, clear, site.style.colors), [1, site.style.colors]],
-  };
-  if (spec.grain) feeds.grain = [grain(spec.grain, shape[1] / 8, shape[0] / 8, 0, 0), [1, spec.grain, shape[1] / 8, shape[0] / 8]];
+  const stats = colorStats(small, clear, site.style.colors), brush = (seen, at) => brushed(seen, at, code, stats);
   await tick(0);
-  const painted = cropped(await run(spec.file, Object.fromEntries(spec.inputs.map((name) => [name, feeds[name]]))), shape, 0, 0, working).map((value) => clip(value, 0, 1));
+  const painted = spec.bands ? await heldTo(code, brush, small, working, clear) : (await brush(small, working)).map((value) => clip(value, 0, 1));
   const share = (1 - strength) ** 2, rows = brought(small, painted, working, size, detail), n = size[0] * size[1], out = new Uint8ClampedArray(pixels);
   const cover = mask && stretched(blurred(Float32Array.from(mask.values, (value) => value / 255), mask.size, FEATHER * Math.max(...mask.size)), mask.size, size);
   for (let first = 0; first < size[1]; first += ROWS) {
