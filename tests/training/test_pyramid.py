@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch")
 from helpers import drawn_photo  # noqa: E402 (needs torch)
 from impasto.runtime import pyramid as plain  # noqa: E402
 from impasto.training.nets import NETS, pyramid  # noqa: E402
+from impasto.training.nets.blocks import color_stats  # noqa: E402
 from impasto.training.nets.style import COLORS  # noqa: E402
 from training.support import tiny_spec  # noqa: E402
 
@@ -77,3 +78,17 @@ def test_codes_say_how_bands_vary_and_pictures_are_given_that(bands: bool) -> No
     torch.testing.assert_close(code[:, spec.code : -COLORS], pyramid.band_stats(style))
     expected = pyramid.match_bands(raw, style.mean((2, 3)), pyramid.band_stats(style))
     torch.testing.assert_close(finished, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_painter_without_bands_learns_on_with_them() -> None:
+    before, after = (NETS["anystyle"](tiny_spec(bands=bands)) for bands in (False, True))
+    for name in ("encoder", "painter"):
+        after[name].load_state_dict(before[name].state_dict())
+    photo, style = pictures(0), pictures(8, 2, 64, 64)
+    told, more = (modules["encoder"](style) for modules in (before, after))
+    torch.testing.assert_close(torch.cat((more[:, : -COLORS - 24], more[:, -COLORS:]), 1), told)
+    rest = color_stats(photo), torch.zeros(2, 4, 6, 8)
+    same, new = (
+        modules["painter"].raw(photo, rest[0], code, rest[1]) for modules, code in ((before, told), (after, more))
+    )
+    torch.testing.assert_close(new, same)

@@ -36,8 +36,8 @@ LARGEST_GAIN = 8.0
 ROUNDS = 2
 """How often the matrices are corrected."""
 
-STRIP = 1 << 16
-"""Pixels that are matched at once."""
+STRIP, LEAST_ROWS = 1 << 17, 96
+"""Pixels that are matched at once, and rows: for fewer, most of the work would be what lies around them."""
 
 _UPPER = np.triu_indices(3)
 
@@ -76,7 +76,7 @@ class Gains:
         out = np.empty((bottom - top, right - left, 3), np.float32)
         near, far = _around(left, right, planes.shape[2])
         # A few rows at a time: what is worked on stays in the cache.
-        step = max(STEP, STRIP // max(1, far - near))
+        step = max(LEAST_ROWS, STRIP // max(1, far - near))
         for first in range(top, bottom, step):
             last = min(first + step, bottom)
             above, below = _around(first, last, planes.shape[1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -139,6 +139,15 @@ class Painter(nn.Module):
         typical, spread = code_scale(spec)
         self.register_buffer("typical", typical, persistent=False)
         self.register_buffer("spread", spread, persistent=False)
+
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        """A painter that had no bands may learn on with them: what its codes lacked means nothing to it at first."""
+        key, spec = f"{prefix}mapping.0.weight", self.spec
+        known = state.get(key)
+        if spec.bands and known is not None and known.shape[1] == spec.code + COLORS:
+            unknown = known.new_zeros(len(known), NUMBERS)
+            state[key] = torch.cat((known[:, : spec.code], unknown, known[:, spec.code :]), 1)
+        super()._load_from_state_dict(state, prefix, *args)
 
     def forward(self, photo: Tensor, photo_stats: Tensor, code: Tensor, grain: Tensor) -> Tensor:
         return self.raw(photo, photo_stats, code, grain).clamp(0, 1)
