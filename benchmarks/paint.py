@@ -130,7 +130,12 @@ def speed(options: argparse.Namespace) -> None:
     style = Picture.open(options.painting)
     style = style.resized(round(max(style.size) * options.size / min(style.size)))
     spec = PaintSpec(
-        style_loss="wasserstein", style_layers=RIVAL_LAYERS, content_layers=RIVAL_CONTENT, size=options.size
+        style_loss="wasserstein",
+        style_layers=RIVAL_LAYERS,
+        content_layers=RIVAL_CONTENT,
+        even=0.0,
+        bands=0.0,
+        size=options.size,
     )
     judge = objective(Contestant("judge", False, False, Lbfgs), spec, photo, style)
     rows = {one.name: list(race(one, spec, photo, style, judge, options.steps)) for one in (THEIRS, OURS)}

@@ -81,14 +81,14 @@ def test_a_photo_is_painted_beside_itself_and_carries_its_recipe(place: Path, ca
 
 def test_it_tells_as_json_what_came_out(place: Path, capsys: Capture) -> None:
     options = ["--optimizer", "adam", "--style-loss", "gram", "--smooth", "0.5", "--content", "2", "--seed", "3"]
-    options += ["--even", "0.5"]
+    options += ["--even", "0.5", "--bands", "0.5"]
     words = ["paint", "photo.jpg", "-s", "sea.png:2", "-s", "hill.png", "-o", "out/", "--json", *QUICK, *options]
     assert run([*words, "--start", "noise", "--strength", "0.8", "--precision", "fp32", "--network", "vgg16"]) == 0
     line = json.loads(capsys.readouterr().out)
     assert line["output"] == str(Path("out/photo.jpg")) and (line["width"], line["height"]) == (48, 36)
     assert line["style"] == [{"style": "sea.png", "weight": 2.0}, {"style": "hill.png", "weight": 1.0}]
     assert (line["steps"], line["planned"], line["stopped"], line["strength"]) == (2, 2, False, 0.8)
-    assert set(line["losses"]) == {"loss", "content", "style", "smooth"}
+    assert set(line["losses"]) == {"loss", "content", "style", "bands", "smooth"}
 
 
 def test_several_photos_and_the_fast_painter(place: Path, style_bundle: Path, capsys: Capture) -> None:

@@ -183,6 +183,8 @@ def test_only_models_of_many_styles_dream(tmp_path: Path, capsys: Capture) -> No
     Journal(tmp_path / "runs/duel").start(duel_recipe(), resume=False)
     assert run(["export", "runs/duel", "-o", "duel.impasto", "--dreams", "9"]) == 2
     assert "--dreams is about models of many styles, and runs/duel is one of gan" in capsys.readouterr().err
+    assert run(["export", "runs/duel", "-o", "duel.impasto", "--mean-with", "runs/duel"]) == 2
+    assert "--mean-with is about models of many styles, and runs/duel is one of gan" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", [None, "{", "[1]", '{"gap": "small"}', '{"gap": null}'])

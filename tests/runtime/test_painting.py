@@ -62,7 +62,7 @@ def test_parts_are_the_whole(
 def test_the_bundled_painter_paints_parts_as_the_whole(windows: Any, width: int, height: int) -> None:
     model = StyleModel.load(threads=1)
     photo = Picture(drawn_photo(width, height))
-    windows(330 * 330)
+    windows(130_000)
     style = next(iter(model.styles))
     result = Sheet(np.zeros_like(photo.rgb))
     model.paint_parts(surface_of(photo), result, style, limit=PLENTY)

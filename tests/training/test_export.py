@@ -26,6 +26,7 @@ from impasto.training.journal import Journal
 from impasto.training.nets import NETS
 from impasto.training.nets.blocks import ModulatedConv, SlowLinear
 from impasto.training.recipe import StyleRecipe, recipe_hash
+from impasto.training.recover import recover_painter
 from training.support import tiny_recipe
 
 CREATED = "2025-01-02"
@@ -158,6 +159,25 @@ def test_the_same_run_gives_the_same_bytes(made: Made, tmp_path: Path) -> None:
     again = tmp_path / "again.impasto"
     export(moved, again, quality={"style gap": 0.5}, created=CREATED)
     assert again.read_bytes() == out.read_bytes()
+
+
+def test_the_mean_of_two_runs(made: Made, tmp_path: Path, pictures: Path) -> None:
+    first, _, _, _ = made
+    second = shutil.copytree(first, tmp_path / "second")
+    found = load_checkpoint(second / "checkpoint.safetensors")
+    moved = {key: value + 0.02 * value.std() if value.numel() > 1 else value for key, value in found.tensors.items()}
+    save_checkpoint(second / "checkpoint.safetensors", moved, found.step, found.recipe_hash)
+    out = tmp_path / "mean.impasto"
+    manifest = export(first, out, mean_with=second, dreams=0).manifest
+    assert manifest.recipe["mean_with"] == "second" and manifest.recipe["net"]
+    recovered = recover_painter(Bundle.open(out)).state_dict()
+    key = "blocks.0.first.weight"
+    between = (found.part("ema.painter")[key] + moved[f"ema.painter.{key}"]) / 2
+    torch.testing.assert_close(recovered[key], between, rtol=1e-5, atol=1e-7)
+    assert not torch.allclose(recovered[key], found.part("ema.painter")[key], rtol=1e-5)
+    other = make_run(tmp_path / "other", pictures, net={"code": 12}, styles=[])
+    with pytest.raises(TrainingError, match="there is no mean of the two"):
+        export(first, tmp_path / "none.impasto", mean_with=other, dreams=0)
 
 
 def test_instance_norm_exports_too(tmp_path: Path, pictures: Path) -> None:

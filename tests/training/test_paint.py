@@ -50,7 +50,7 @@ def test_the_loss_goes_down_at_every_size_and_all_steps_are_told() -> None:
         assert losses[-1] < 0.9 * losses[0], size
     assert [one.message for one in told[::8]] == ["32x24", "64x48"]
     assert done.loss == min(one.numbers["loss"] for one in told[8:])
-    assert set(done.parts) == {"content", "style", "smooth"}
+    assert set(done.parts) == {"content", "style", "bands", "smooth"}
 
 
 @pytest.mark.parametrize("start", ["matched", "photo", "noise"])

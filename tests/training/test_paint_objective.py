@@ -138,3 +138,24 @@ def test_somebody_may_leave_between_two_tiles() -> None:
     with pytest.raises(KeyboardInterrupt):
         judge(picture(4))
     assert calls == 4
+
+
+def test_bands_are_those_of_the_painting_where_it_counts() -> None:
+    spec = replace(SPEC, content=0.0, style=1e-9, smooth=0.0, bands=2.0)
+    style = picture(2, 40, 48)
+
+    def judge(**options: object) -> Objective:
+        return Objective(tiny_vgg().double(), spec, picture(1), [Manner(style, **options)])  # type: ignore[arg-type]
+
+    whole = judge()
+    assert whole(style).parts["bands"] == pytest.approx(0, abs=1e-9)
+    far = whole(picture(4))
+    assert far.parts["bands"] > 0.02 and far.loss == pytest.approx(2 * far.parts["bands"], rel=1e-6)
+    way = far.slope / far.slope.norm()
+    measured = (whole(picture(4) + 1e-5 * way).loss - whole(picture(4) - 1e-5 * way).loss) / 2e-5
+    assert measured == pytest.approx(float((far.slope * way).sum()), rel=1e-3)
+    left = torch.zeros(1, 1, 40, 48, dtype=torch.float64)
+    left[..., :24] = 1
+    mixed = torch.cat((style[..., :24], picture(4)[..., 24:]), 3)
+    # The filters look over the border by as much as half of this picture.
+    assert judge(where=left, opaque=left)(mixed).parts["bands"] < 0.4 * whole(mixed).parts["bands"]

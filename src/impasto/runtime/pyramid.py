@@ -114,19 +114,19 @@ def gains_of(planes: F32, mean: F32, wanted: F32, weights: F32 | None = None) ->
     shares = None if weights is None else _pooled(weights)
     target = np.zeros((LEVELS + 1, 3, 3))
     target[:, _UPPER[0], _UPPER[1]] = target[:, _UPPER[1], _UPPER[0]] = wanted.reshape(-1, 6)
-    matrices = np.broadcast_to(np.eye(3), target.shape)
-    offset = np.zeros(3)
-    painted = join(bands)
-    for _ in range(ROUNDS):
-        own = _spreads(split(painted.clip(0, 1)), shares)
-        matrices = _limited(target @ np.linalg.inv(own) @ matrices)
-        low = bands[-1].reshape(3, -1)
-        middle = low.mean(1) if shares is None else (low * shares[-1]).sum(1)
-        offset = mean - matrices[-1] @ middle
+    # What is shown counts. A painter keeps to 0..1, so that mostly these are the bands themselves.
+    inside = planes.min() >= 0 and planes.max() <= 1
+    own = _spreads(bands if inside else split(_edged(planes).clip(0, 1)), shares)
+    low = bands[-1].reshape(3, -1)
+    middle = low.mean(1) if shares is None else (low * shares[-1]).sum(1)
+    matrices = _limited(target @ np.linalg.inv(own))
+    for _ in range(ROUNDS - 1):
         now = [_mixed(matrix.astype(np.float32), band) for matrix, band in zip(matrices, bands, strict=True)]
-        now[-1] += offset.astype(np.float32)[:, None, None]
+        now[-1] += (mean - matrices[-1] @ middle).astype(np.float32)[:, None, None]
         painted = join(now)
-    return Gains(matrices.astype(np.float32), offset.astype(np.float32))
+        own = _spreads(split(np.clip(painted, 0, 1, out=painted)), shares)
+        matrices = _limited(target @ np.linalg.inv(own) @ matrices)
+    return Gains(matrices.astype(np.float32), (mean - matrices[-1] @ middle).astype(np.float32))
 
 
 def split(x: F32) -> list[F32]:
@@ -134,7 +134,8 @@ def split(x: F32) -> list[F32]:
     bands = []
     for _ in range(LEVELS):
         small = halved(x)
-        bands.append(x - doubled(small))
+        again = doubled(small)
+        bands.append(np.subtract(x, again, out=again))
         x = small
     return [*bands, x]
 
@@ -143,7 +144,8 @@ def join(bands: Sequence[F32]) -> F32:
     """The planes [3,H,W] whose pyramid this is."""
     x = bands[-1]
     for band in bands[-2::-1]:
-        x = band + doubled(x)
+        x = doubled(x)
+        x += band
     return x
 
 

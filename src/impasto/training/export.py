@@ -76,10 +76,24 @@ def load_run(run: str | Path) -> tuple[StyleRecipe, dict[str, nn.Module], int]:
     return recipe, modules, found.step
 
 
+@torch.no_grad()
+def _move_halfway(recipe: StyleRecipe, modules: Mapping[str, nn.Module], run: str | Path) -> None:
+    """Give the encoder and the painter the mean of their weights and those of another run."""
+    other, others, _ = load_run(run)
+    if other.net != recipe.net:
+        raise TrainingError(f"The networks of {run} are others than those of the run: there is no mean of the two.")
+    for name in ("encoder", "painter"):
+        theirs = others[name].state_dict()
+        modules[name].load_state_dict(
+            {key: (mine + theirs[key]) / 2 for key, mine in modules[name].state_dict().items()}
+        )
+
+
 def export(
     run: str | Path,
     out: str | Path,
     *,
+    mean_with: str | Path | None = None,
     quality: Mapping[str, float] | None = None,
     overwrite: bool = False,
     created: str | None = None,
@@ -91,6 +105,9 @@ def export(
     Args:
         run: a run folder.
         out: the ``.impasto`` file.
+        mean_with: another run, of the same networks; the mean of both runs' weights is written. Where one began from
+            the other, what lies between them is often better than either (Wortsman et al. 2022, "Robust fine-tuning
+            of zero-shot models").
         quality: measured figures for the manifest, the protocol in the key.
         overwrite: replace an existing file.
         created: date for the manifest (today).
@@ -104,6 +121,10 @@ def export(
         PictureError: the picture of a named style cannot be read.
     """
     recipe, modules, step = load_run(run)
+    told = portable(recipe)
+    if mean_with is not None:
+        _move_halfway(recipe, modules, mean_with)
+        told["mean_with"] = Path(mean_with).name
     _foresee(recipe, Path(out), overwrite)
     encoder, painter = modules["encoder"], modules["painter"]
     progress(Progress(0, 4, "stages", "encoder"))
@@ -123,7 +144,7 @@ def export(
         impasto=impasto.__version__,
         graphs=_graphs(recipe),
         code_size=recipe.net.code_size,
-        recipe=portable(recipe),
+        recipe=told,
         data=tuple(DataSource(**source.model_dump()) for source in recipe.data.sources),
         step=step,
         images_seen=recipe.images_seen(step),

@@ -190,7 +190,8 @@ class _Canvas:
         limit: int | None,
         stop: Callable[[], bool],
     ) -> None:
-        self._spec, self._scale = replace(spec, style=spec.style * spec.strength), spec.style_scale(longest)
+        self._spec = replace(spec, style=spec.style * spec.strength, bands=spec.bands * spec.strength)
+        self._scale = spec.style_scale(longest)
         self._net, self._device, self._limit, self._stop = net, device, limit, stop
         self.history = spec.history
 

@@ -23,6 +23,7 @@ from impasto.training.losses.moments import (
     relative_wasserstein,
     squared_variation,
 )
+from impasto.training.paint_bands import BandDistance
 from impasto.training.paint_spec import PaintSpec
 
 QUIET = 0.05
@@ -130,12 +131,20 @@ class Objective:
             for one in manners
         ]
         self._photo, self._spreads, self._shares = self._layout(photo)
+        places = [one.where if counted is None or one.where is None else one.where * counted for one in manners]
+        self._bands = BandDistance(
+            [(one.picture, one.opaque) for one in manners],
+            [counted if where is None else where for where in places],
+            [one.weight / total for one in manners],
+        )
 
     def __call__(self, picture: Tensor) -> Score:
         """Loss and gradient at ``picture``, [1,3,H,W] of the photo's size."""
         picture = picture.detach().requires_grad_()
         variation = squared_variation(picture)
-        (slope,) = torch.autograd.grad(variation * self._spec.smooth, picture)
+        bands = self._bands(picture) if self._spec.bands else picture.new_zeros(())
+        simple = self._spec.smooth * variation + self._spec.bands * bands
+        (slope,) = torch.autograd.grad(simple, picture)
         boxes = list(self._boxes(self._size))
         if len(boxes) == 1:
             self._check()
@@ -144,8 +153,8 @@ class Objective:
         else:
             total, parts, tiled = self._in_tiles(picture.detach(), boxes)
             slope = slope + tiled
-        parts["smooth"] = variation.item()
-        return Score(total.item() + self._spec.smooth * parts["smooth"], parts, slope.detach())
+        parts |= {"bands": bands.item(), "smooth": variation.item()}
+        return Score(total.item() + simple.item(), parts, slope.detach())
 
     def _in_tiles(self, picture: Tensor, boxes: list[_Box]) -> tuple[Tensor, dict[str, float], Tensor]:
         sums: list[Tensor] = []

@@ -42,6 +42,7 @@ class PaintSpec:
             counts and is filled with strokes; at 1 by nearly the same.
         style: weight of the manner of the paintings.
         strength: from 0, the photo as it is, to 1, the style in full.
+        bands: weight of how much colours vary at each size of detail, as in the paintings (``paint_bands.py``).
         smooth: weight of the squared total variation.
         stroke: size of the strokes, as in ``StyleModel.paint``; None: as in a painting whose short side is as long as
             the picture's, which is what ``"auto"`` means here too.
@@ -68,6 +69,7 @@ class PaintSpec:
     even: float = 1.0
     style: float = 2.0
     strength: float = 1.0
+    bands: float = 1.0
     smooth: float = 1.0
     stroke: Stroke | None = None
     style_loss: str = "both"
@@ -143,6 +145,7 @@ _WORDS = {
     "style": "The style weight",
     "even": "The evenness",
     "strength": "The strength",
+    "bands": "The weight of bands",
     "smooth": "The weight of smoothness",
     "size": "The size",
     "steps": "The number of steps",
@@ -164,6 +167,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "style": (0, math.inf),
     "even": (0, 1),
     "strength": (0, 1),
+    "bands": (0, math.inf),
     "smooth": (0, math.inf),
     "rate": (1e-6, 1),
     "average": (0, 0.9999),

@@ -194,7 +194,9 @@ def painter_difference(
     """
     random = torch.Generator().manual_seed(0)
     colors = torch.tensor([0.5, 0.4, 0.3, 0.2, 0.05, 0.02, 0.2, 0.05, 0.15])
-    manner = torch.cat((torch.randn(painter.spec.code, generator=random), colors))
+    manner = painter.typical.clone()
+    manner[: painter.spec.code] = torch.randn(painter.spec.code, generator=random)
+    manner[-len(colors) :] = colors
     if code is not None:
         manner = torch.from_numpy(code)
     engine, worst = Engine(raw, threads=1), np.float32(0)

@@ -81,6 +81,9 @@ def paint(
     even: Annotated[
         float, typer.Option(min=0, max=1, help="How much flat ground counts for the layout, against edges.")
     ] = default("even"),
+    bands: Annotated[float, typer.Option(min=0, help="How much the contrast of each size of detail weighs.")] = default(
+        "bands"
+    ),
     smooth: Annotated[float, typer.Option(min=0, help="How much smoothness weighs.")] = default("smooth"),
     coarsest: Annotated[
         int, typer.Option(min=SMALLEST, help="Long side of the smallest size of the pyramid, in pixels.")
@@ -128,6 +131,7 @@ def paint(
         coarsest=coarsest,
         content=content,
         even=even,
+        bands=bands,
         strength=strength,
         smooth=smooth,
         stroke=stroke,

@@ -210,6 +210,10 @@ def export(
         int | None,
         typer.Option(min=0, help="Paintings that a style model looks at to dream by; 1500 without it, 0: it cannot."),
     ] = None,
+    mean_with: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Of a style model: write the mean of this run's weights and of another's."),
+    ] = None,
     half: Annotated[
         bool, typer.Option("--half", help="Of a model that draws: store weights in 16 bits, for half the file.")
     ] = False,
@@ -229,6 +233,8 @@ def export(
     task = Journal(run).recipe().task
     if dreams is not None and task != "style":
         raise TrainingError(f"--dreams is about models of many styles, and {run} is one of {task}: leave it out.")
+    if mean_with is not None and task != "style":
+        raise TrainingError(f"--mean-with is about models of many styles, and {run} is one of {task}: leave it out.")
     if half and task not in ("gan", "vae"):
         raise TrainingError(f"--half is about models that draw pictures, and {run} is one of {task}: leave it out.")
     if lean and task != "vae":
@@ -241,7 +247,7 @@ def export(
         size, step, apart = one.size, one.manifest.step, {"painter": one.difference}
     elif task == "style":
         with Reporter(json) as progress:
-            wish: dict[str, Any] = {} if dreams is None else {"dreams": dreams}
+            wish: dict[str, Any] = {"mean_with": mean_with} | ({} if dreams is None else {"dreams": dreams})
             painter = export_style(run, output, quality=figures, overwrite=overwrite, progress=progress, **wish)
         size, step = painter.size, painter.manifest.step
         for note in painter.notes:
