@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,9 @@ def test_layers_are_kept_until_the_bar_is_reached(graph: bytes) -> None:
     free = choose(graph, calibration, trial, bar=20)
     assert free.kept == () and len(free.layers) == PAINTER_LAYERS and set(free.psnr) == {"a", "b"}
     assert free.worst == min(free.psnr.values()) <= free.mean and free.worst_picture <= free.worst
+    # What counts is the picture that people see.
+    stronger = choose(graph, calibration, trial, bar=10, finish=lambda painted, given: 3 * painted)
+    assert stronger.worst == pytest.approx(free.worst - 20 * math.log10(3), abs=0.01)
     bound = choose(graph, calibration, trial, bar=free.worst + 3)
     assert bound.worst >= free.worst + 3
     assert bound.kept and bound.layers and set(bound.kept) | set(bound.layers) == set(free.layers)

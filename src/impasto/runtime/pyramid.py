@@ -213,7 +213,13 @@ def _edged(planes: F32) -> F32:
 
 
 def _mixed(matrix: F32, x: F32) -> F32:
-    return (matrix @ x.reshape(3, -1)).reshape(x.shape)
+    # Not a matrix product: BLAS would wake its threads for it, which then are in the way of the engine's.
+    out, part = np.empty(x.shape, np.float32), np.empty(x.shape[1:], np.float32)
+    for row, channel in zip(matrix, out, strict=True):
+        np.multiply(x[0], row[0], out=channel)
+        channel += np.multiply(x[1], row[1], out=part)
+        channel += np.multiply(x[2], row[2], out=part)
+    return out
 
 
 def _pooled(weights: F32) -> list[F32]:
@@ -234,8 +240,11 @@ def _spreads(bands: Sequence[F32], shares: Sequence[F32] | None) -> NDArray[np.f
         if level == LEVELS:
             mean = x.mean(1) if share is None else (x * share).sum(1)
             x, floor = x - mean[:, None], LOW_FLOOR
-        second = x @ x.T / x.shape[1] if share is None else (x * share) @ x.T
-        covariances.append(second.astype(np.float64) + floor**2 * np.eye(3))
+        weighed = x if share is None else x * share
+        second = np.empty((3, 3))
+        for i, j in zip(*_UPPER, strict=True):
+            second[i, j] = second[j, i] = np.einsum("p,p->", weighed[i], x[j])
+        covariances.append((second / x.shape[1] if share is None else second) + floor**2 * np.eye(3))
     values, vectors = np.linalg.eigh(np.stack(covariances))
     roots: NDArray[np.float64] = (vectors * np.sqrt(values)[:, None]) @ vectors.swapaxes(1, 2)
     return roots

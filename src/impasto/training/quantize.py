@@ -220,12 +220,17 @@ def steps(low: float, high: float) -> tuple[np.float32, np.uint8]:
     return np.float32(scale), np.uint8(round(-low / scale))
 
 
+def _as_it_is(painted: NDArray[np.float32], feeds: Feeds) -> NDArray[np.float32]:
+    return painted
+
+
 def choose(
     graph: bytes,
     calibration: Iterable[Feeds],
     trial: Mapping[str, Sequence[Feeds]],
     *,
     bar: float = BAR,
+    finish: Callable[[NDArray[np.float32], Feeds], NDArray[np.float32]] = _as_it_is,
     progress: OnProgress = silent,
 ) -> Quantized:
     """As many layers in int8 as every style's agreement with float32 allows.
@@ -238,6 +243,7 @@ def choose(
         calibration: pictures to measure ranges on.
         trial: style -> others to compare pictures on.
         bar: dB that each style must reach.
+        finish: makes of the graph's output, and of what it was given, the picture that people see.
         progress: told of each comparison.
 
     Raises:
@@ -249,7 +255,7 @@ def choose(
     progress(Progress(0, None, "stages", "ranges"))
     ranges = measure_ranges(graph, layers, calibration)
     float32 = Engine(graph)
-    wanted = {style: [_painted(float32, one) for one in feeds] for style, feeds in trial.items()}
+    wanted = {style: [finish(_painted(float32, one), one) for one in feeds] for style, feeds in trial.items()}
     done = 0
 
     def errors(keep: Collection[str]) -> tuple[bytes, dict[str, list[float]]]:
@@ -260,7 +266,8 @@ def choose(
         engine = Engine(made)
         return made, {
             style: [
-                squared_error(_painted(engine, one), ideal) for one, ideal in zip(feeds, wanted[style], strict=True)
+                squared_error(finish(_painted(engine, one), one), ideal)
+                for one, ideal in zip(feeds, wanted[style], strict=True)
             ]
             for style, feeds in trial.items()
         }

@@ -8,8 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
+import numpy as np
+from numpy.typing import NDArray
+
 from impasto.errors import TrainingError
 from impasto.progress import OnProgress, Progress, silent
+from impasto.runtime.bands import Goal
 from impasto.runtime.bundle import Bundle, Manifest, write_bundle
 from impasto.runtime.engine import Engine, pad_to_rule
 from impasto.runtime.picture import Picture
@@ -86,7 +90,13 @@ def add_int8(
             feeds = _planes(painter, path, CALIBRATION_SIZE)
             yield from ({**feeds, "code": code} for code in codes.values())
 
-    found = choose(graph, calibration(), trial, bar=bar, progress=progress)
+    spec = painter.bundle.manifest.graphs["painter"]
+
+    def finish(painted: NDArray[np.float32], feeds: Feeds) -> NDArray[np.float32]:
+        goal = Goal.of(spec, feeds["code"][0])
+        return painted if goal is None else goal.gains(painted[0], None).pixels(painted[0])
+
+    found = choose(graph, calibration(), trial, bar=bar, finish=finish, progress=progress)
     progress(Progress(0, None, "stages", "timing"))
     feeds = next(iter(trial.values()))[0]
     cpu = ("CPUExecutionProvider",)

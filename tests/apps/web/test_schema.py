@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.checks import positive_data_acceptance
@@ -47,8 +47,19 @@ def schema(shelf: Shelf) -> Any:
     return schemathesis.openapi.from_asgi("/v1/openapi.json", app)
 
 
+@st.composite
+def cases(draw: Any, strategy: Any) -> Any:
+    """What schemathesis makes up, but for what it trips over itself: it gives its validator a binary of its own."""
+    try:
+        return draw(strategy)
+    except ValueError as error:
+        if "Unsupported type: 'Binary'" not in str(error):
+            raise
+        reject()
+
+
 def conforms(schema: Any, path: str, method: str, mode: GenerationMode, count: int) -> None:
-    @given(case=schema[path][method].as_strategy(generation_mode=mode))
+    @given(case=cases(schema[path][method].as_strategy(generation_mode=mode)))
     @settings(
         max_examples=count, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True
     )
