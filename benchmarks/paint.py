@@ -229,7 +229,7 @@ def distance(net: Vgg, picture: Picture, target: Sequence[torch.Tensor]) -> floa
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
-    named = {"steps": options.steps, "content": options.content, "start": options.start}
+    named = {name: getattr(options, name) for name in ("steps", "content", "start", "even", "bands")}
     return {name: value for name, value in named.items() if value is not None}
 
 
@@ -247,6 +247,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     one.add_argument("--steps", type=_count, help="as impasto paint; its default unless given")
     one.add_argument("--content", type=float, help="the same")
     one.add_argument("--start", help="the same")
+    one.add_argument("--even", type=float, help="the same")
+    one.add_argument("--bands", type=float, help="the same")
     two = verbs.add_parser("speed", help="against a published method")
     two.add_argument("photo", type=Path)
     two.add_argument("painting", type=Path)
