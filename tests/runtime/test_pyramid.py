@@ -87,6 +87,23 @@ def test_no_pixel_beyond_the_reach_matters(monkeypatch: pytest.MonkeyPatch) -> N
     np.testing.assert_allclose(gains.pixels(x), whole, atol=1e-6)
 
 
+@pytest.mark.parametrize("brightness", [1.0, 1.6])  # all shown as it is, or partly too bright to be shown
+def test_a_few_rows_at_a_time_is_the_same(brightness: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, goal, wanted = brightness * planes(83, 157), np.full(3, 0.5, np.float32), band_stats(planes(seed=4))
+    weights = np.linspace(0, 1, 83 * 157, dtype=np.float32).reshape(157, 83)
+
+    def measured() -> list[np.ndarray[Any, Any]]:
+        return [band_stats(x), gains_of(x, goal, wanted).numbers, gains_of(x, goal, wanted, weights).numbers]
+
+    whole, picture = measured(), (gains := gains_of(x, goal, wanted)).pixels(x)
+    monkeypatch.setattr(pyramid, "SLICE", 1)
+    for rows in (2, 6, 32):
+        monkeypatch.setattr(pyramid, "LEAST_SLICE", rows)
+        for one, other in zip(whole, measured(), strict=True):
+            np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(gains.pixels(x), picture, atol=1e-6)
+
+
 def test_what_cannot_be_seen_does_not_count() -> None:
     x, clear = planes(), np.zeros((64, 88), np.float32)
     clear[:, :44] = 1

@@ -261,7 +261,7 @@ def test_the_thread_paints_with_bands_as_python_does(runtime: Path, tmp_path: Pa
     model, (out, _) = StyleModel.load(path, threads=1), site.build_site(tmp_path / "site", style=path, runtime=runtime)
     assert json.loads((out / "site.json").read_text())["style"]["painter"]["bands"] == NUMBERS
     # Beyond DIRECT a smaller one is measured, whose grain is not finer with it.
-    small, large = (53, 45), (903, 679)
+    small, large = (53, 45), (1203, 931)
     assert large[0] * large[1] > DIRECT
     asked, wanted = [], []
     for size, clear, style in ((small, False, "stripes"), (small, True, "dream:5"), (large, True, "stripes")):
