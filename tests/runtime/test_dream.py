@@ -27,6 +27,7 @@ from impasto.runtime.dream import (
 from impasto.runtime.latents import draw_streams
 from impasto.runtime.picture import color_stats
 from impasto.runtime.pixels.color import COLOR_FLOOR
+from impasto.runtime.pyramid import NUMBERS, band_stats
 from impasto.runtime.style import StyleModel
 
 
@@ -100,6 +101,11 @@ def test_coordinates_there_and_back() -> None:
     there = to_coordinates(codes, 9)
     assert there.shape == codes.shape and np.isfinite(there).all()
     np.testing.assert_allclose(from_coordinates(there, 9), codes, atol=2e-4)
+    varied = np.stack([band_stats(np.ascontiguousarray(rgb.transpose(2, 0, 1))) for rgb in pictures])
+    banded = np.concatenate([codes[: len(pictures), :2], varied, colors[: len(pictures)]], 1)
+    there = to_coordinates(banded, 9, NUMBERS)
+    assert there.shape == banded.shape and np.ptp(there[:, -10]) > 0.1, "how patchy they are differs"
+    np.testing.assert_allclose(from_coordinates(there, 9, NUMBERS), banded, atol=2e-4)
     first = np.concatenate([codes[:, :5], codes[:, [5, 8, 10]]], 1)
     np.testing.assert_allclose(from_coordinates(to_coordinates(first, 6), 6), first, atol=2e-4)
 

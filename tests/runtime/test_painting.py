@@ -58,11 +58,11 @@ def test_parts_are_the_whole(
     assert len(told) > 2 or width * height <= pixels
 
 
-@pytest.mark.parametrize(("width", "height"), [(401, 333), (64, 900)])
+@pytest.mark.parametrize(("width", "height"), [(601, 433), (64, 2900)])
 def test_the_bundled_painter_paints_parts_as_the_whole(windows: Any, width: int, height: int) -> None:
     model = StyleModel.load(threads=1)
     photo = Picture(drawn_photo(width, height))
-    windows(130_000)
+    windows(170_000)
     style = next(iter(model.styles))
     result = Sheet(np.zeros_like(photo.rgb))
     model.paint_parts(surface_of(photo), result, style, limit=PLENTY)

@@ -8,6 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from helpers import drawn_photo  # noqa: E402 (needs torch)
+from impasto.runtime import laplacian  # noqa: E402
 from impasto.runtime import pyramid as plain  # noqa: E402
 from impasto.training.nets import NETS, pyramid  # noqa: E402
 from impasto.training.nets.blocks import color_stats  # noqa: E402
@@ -27,7 +28,7 @@ def pictures(seed: int, count: int = 2, width: int = 64, height: int = 48) -> Te
 def test_it_is_what_numpy_does() -> None:
     x, y = pictures(0), pictures(5)
     for k, (one, other) in enumerate(zip(x.numpy(), y.numpy(), strict=True)):
-        for ours, theirs in zip(pyramid.split(x), plain.split(one), strict=True):
+        for ours, theirs in zip(pyramid.split(x), laplacian.split(one), strict=True):
             np.testing.assert_allclose(ours[k].numpy(), theirs, atol=1e-6)
         np.testing.assert_allclose(pyramid.band_stats(y)[k].numpy(), plain.band_stats(other), atol=1e-5)
         ours = pyramid.match_bands(x, y.mean((2, 3)), pyramid.band_stats(y)).clamp(0, 1)[k]
@@ -69,7 +70,7 @@ def test_codes_say_how_bands_vary_and_pictures_are_given_that(bands: bool) -> No
     modules = NETS["anystyle"](spec)
     style = pictures(3, 2, 64, 64)
     code = modules["encoder"](style)
-    assert code.shape == (2, spec.code_size) and spec.code_size == spec.code + COLORS + (24 if bands else 0)
+    assert code.shape == (2, spec.code_size) and spec.code_size == spec.code + COLORS + (plain.NUMBERS if bands else 0)
     raw = 0.3 + 0.2 * pictures(4)
     finished = modules["painter"].finished(raw, code)
     if not bands:
@@ -86,7 +87,7 @@ def test_a_painter_without_bands_learns_on_with_them() -> None:
         after[name].load_state_dict(before[name].state_dict())
     photo, style = pictures(0), pictures(8, 2, 64, 64)
     told, more = (modules["encoder"](style) for modules in (before, after))
-    torch.testing.assert_close(torch.cat((more[:, : -COLORS - 24], more[:, -COLORS:]), 1), told)
+    torch.testing.assert_close(torch.cat((more[:, : -COLORS - plain.NUMBERS], more[:, -COLORS:]), 1), told)
     rest = color_stats(photo), torch.zeros(2, 4, 6, 8)
     same, new = (
         modules["painter"].raw(photo, rest[0], code, rest[1]) for modules, code in ((before, told), (after, more))

@@ -2,8 +2,9 @@
 
 A model that can dream holds a Gaussian mixture over the codes of many paintings (``impasto models dream``). Codes are
 not drawn as they stand but in **coordinates** in which any number is allowed: the strokes as they are, the mean of R, G
-and B as its logit, the spreads of the colours and of bands as the logarithm of the matrix. So what is drawn has colours
-that some picture could have. Style k of a seed belongs to ``seed + k`` alone, as with generators (see ``latents``).
+and B as its logit, the spreads of the colours and of bands as the logarithm of the matrix, how patchy the finest band
+lies as its logarithm. So what is drawn has colours that some picture could have. Style k of a seed belongs to
+``seed + k`` alone, as with generators (see ``latents``).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ TABLES = (WEIGHTS, MEANS, ROOTS, BOUNDS)
 _EDGE = 0.01  # of 0..1: the logit of a mean has no end
 _WIDEST = 0.75**0.5  # no deviation of points in the unit cube is larger, in any direction
 _RGB = 3
+_PATCHY = 0.01, 3.0  # how patchy a band can lie
 
 
 def can_dream(model: StyleModel) -> bool:
@@ -100,7 +102,8 @@ def color_numbers(model: StyleModel) -> int:
 
 
 def band_numbers(model: StyleModel) -> int:
-    """How many numbers before the colours say how bands vary: symmetric matrices of 6 each; 0 in most models."""
+    """How many numbers before the colours say how bands vary: symmetric matrices of 6 each and, last, what is
+    left: how patchy the finest one lies. 0 where the painter's output is the picture."""
     return model.bundle.manifest.graphs["painter"].bands
 
 
@@ -124,9 +127,12 @@ def to_coordinates(codes: NDArray[np.floating], colors: int, bands: int = 0) -> 
     else:
         spread = np.log(spread.clip(COLOR_FLOOR, _WIDEST))
     strokes = given.shape[1] - colors - bands
-    values, vectors = np.linalg.eigh(_matrices(given[:, strokes:-colors].reshape(-1, 6)))
+    whole = bands // 6 * 6
+    values, vectors = np.linalg.eigh(_matrices(given[:, strokes : strokes + whole].reshape(-1, 6)))
     varied = _triangles((vectors * np.log(values.clip(BAND_FLOOR, _WIDEST))[:, None]) @ vectors.swapaxes(1, 2))
-    return np.concatenate([given[:, :strokes], varied.reshape(len(given), bands), np.log(mean / (1 - mean)), spread], 1)
+    patchy = np.log(given[:, strokes + whole : -colors].clip(*_PATCHY))
+    parts = given[:, :strokes], varied.reshape(len(given), whole), patchy, np.log(mean / (1 - mean)), spread
+    return np.concatenate(parts, 1)
 
 
 def from_coordinates(points: F64, colors: int, bands: int = 0) -> Code:
@@ -151,10 +157,12 @@ def from_coordinates(points: F64, colors: int, bands: int = 0) -> Code:
         spread = np.exp(spread.clip(np.log(COLOR_FLOOR), np.log(_WIDEST)))
         spread = spread * (np.sqrt(room) / spread).min(1).clip(max=1)[:, None]
     strokes = points.shape[1] - colors - bands
-    values, vectors = np.linalg.eigh(_matrices(points[:, strokes:-colors].reshape(-1, 6)))
+    whole = bands // 6 * 6
+    values, vectors = np.linalg.eigh(_matrices(points[:, strokes : strokes + whole].reshape(-1, 6)))
     varied = np.exp(values.clip(np.log(BAND_FLOOR), np.log(_WIDEST)))
-    varied = _triangles((vectors * varied[:, None]) @ vectors.swapaxes(1, 2)).reshape(len(points), bands)
-    return np.concatenate([points[:, :strokes], varied, mean, spread], 1).astype(np.float32)
+    varied = _triangles((vectors * varied[:, None]) @ vectors.swapaxes(1, 2)).reshape(len(points), whole)
+    patchy = np.exp(points[:, strokes + whole : -colors].clip(*np.log(_PATCHY)))
+    return np.concatenate([points[:, :strokes], varied, patchy, mean, spread], 1).astype(np.float32)
 
 
 def _matrices(six: F64) -> F64:

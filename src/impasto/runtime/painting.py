@@ -21,12 +21,13 @@ from impasto.runtime.bands import DIRECT, Goal, evened
 from impasto.runtime.canvas import BAND, Sheet, Surface, moments_of, planes_of, surface_of
 from impasto.runtime.engine import Engine, ruled
 from impasto.runtime.grain import CELL, grain_beside
+from impasto.runtime.laplacian import STEP
 from impasto.runtime.manifest import GraphSpec
 from impasto.runtime.memory import default_limit, resident, said_size
 from impasto.runtime.picture import Picture, color_stats, keep_colors, rgb_stats
 from impasto.runtime.pixels.color import as_color_stats, as_rgb_stats
 from impasto.runtime.planes import finite, to_pixels, to_planes
-from impasto.runtime.pyramid import REACH, STEP, Gains
+from impasto.runtime.pyramid import REACH, Gains
 from impasto.runtime.tiles import Area, Tile, TilePlan, least_pixels, plan_tiles
 
 F32 = NDArray[np.float32]

@@ -3,6 +3,9 @@
 The Laplacian pyramid (Burt and Adelson 1983): what a picture loses when it is made half as large, again and again, and
 what is left in the end. How strongly the colours of each band vary, and together with which, is much of a texture
 (Heeger and Bergen 1995, who match whole histograms). A painter learns to come near; this brings it there exactly.
+
+Besides, detail of a photo lies in a few places and leaves the others empty, where a painting has strokes nearly
+everywhere. How patchy the finest band lies is one more number, and its local contrast is raised to a power.
 """
 
 from __future__ import annotations
@@ -13,19 +16,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from impasto.runtime.laplacian import LEVELS, STEP, doubled, doubled_rows, halved, join, split
+
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
-LEVELS = 3
-"""Bands, at 1, 1/2 and 1/4 of the size; the rest is at 1/8."""
+NUMBERS = 6 * (LEVELS + 1) + 1
+"""How many numbers say how the bands vary: the spread of each, and how patchy the finest one lies."""
 
-STEP = 1 << LEVELS
-"""Pixels: sides of what is split are multiples of it."""
-
-NUMBERS = 6 * (LEVELS + 1)
-"""How many numbers say how the bands vary."""
-
-REACH = 24
+REACH = 32
 """Pixels to each side that a matched pixel depends on, a multiple of ``STEP``."""
 
 BAND_FLOOR, LOW_FLOOR = 0.004, 0.03
@@ -33,6 +32,12 @@ BAND_FLOOR, LOW_FLOOR = 0.004, 0.03
 
 LARGEST_GAIN = 8.0
 """How much a band is strengthened at most: beyond that it is noise that is brought up."""
+
+CONTRAST_FLOOR = 0.015
+"""Contrast below which a place counts as flat: it is not brought up, because there is noise there and little else."""
+
+POWERS, EVENED = (0.4, 1.5), 2.0
+"""Least and largest power to which local contrast is raised, and by how much it changes at most."""
 
 ROUNDS = 2
 """How often the matrices are corrected."""
@@ -53,20 +58,29 @@ class Gains:
     Attributes:
         matrices: float32 [LEVELS+1,3,3].
         offset: float32 [3].
+        power: to which the local contrast of the finest band is raised, less 1.
+        level: mean logarithm of that contrast, where nothing changes.
+        scale: what the energy of the finest band will be multiplied by on the whole, so that contrast is measured as it
+            will be seen.
     """
 
     matrices: F32
     offset: F32
+    power: float = 0.0
+    level: float = 0.0
+    scale: float = 1.0
 
     @property
     def numbers(self) -> F32:
-        """All of it in a row: float32 [9(LEVELS+1)+3]."""
-        return np.concatenate([self.matrices.ravel(), self.offset])
+        """All of it in a row: float32 [9(LEVELS+1)+6]."""
+        rest = np.array([self.power, self.level, self.scale], np.float32)
+        return np.concatenate([self.matrices.ravel(), self.offset, rest])
 
     @classmethod
     def of_numbers(cls, numbers: F32) -> Gains:
         """The inverse of :attr:`numbers`."""
-        return cls(numbers[:-3].reshape(LEVELS + 1, 3, 3).astype(np.float32), numbers[-3:].astype(np.float32))
+        matrices, offset = numbers[:-6].reshape(LEVELS + 1, 3, 3), numbers[-6:-3]
+        return cls(matrices.astype(np.float32), offset.astype(np.float32), *map(float, numbers[-3:]))
 
     def pixels(self, planes: F32, rows: slice = slice(None), columns: slice = slice(None)) -> F32:
         """A part of a picture with its bands so: new float32 [h,w,3] in 0..1.
@@ -89,16 +103,15 @@ class Gains:
 
     def _match(self, x: F32, top: int, left: int, out: F32) -> None:
         """Fill ``out`` with the matched pixels of planes from a row and a column on."""
-        matrix, small = self.matrices[0], _halved(x)
-        # Twice the rest's new form, less what of the rest is in the picture's own already.
+        x = x.clip(0, 1)
+        small, energy = _scanned(x)
+        fine = _Finest(x, small, _evened(_contrast(energy, self.scale), self.power, self.level))
         rest = self._matched(small, 1)
-        rest -= _mixed(matrix, small)
-
         for first, last in _spans(x):
             start, stop = max(first, top), min(last, top + len(out))
             if start < stop:
-                part = _mixed(matrix, x[:, first:last])
-                part += _doubled_rows(rest, first, last)
+                part = _mixed(self.matrices[0], fine(first, last))
+                part += doubled_rows(rest, first, last)
                 shown = part[:, start - first : stop - first, left : left + out.shape[1]]
                 for channel in range(3):
                     np.clip(shown[channel], 0.0, 1.0, out=out[start - top : stop - top, :, channel])
@@ -113,182 +126,165 @@ class Gains:
 
 
 def band_stats(planes: F32) -> F32:
-    """How the bands of a picture vary: float32 [NUMBERS]; planes float32 [3,H,W] of any size."""
+    """How the bands of a picture vary: float32 [NUMBERS]; planes float32 [3,H,W] of any size, RGB 0..1."""
     x = _edged(planes)
-    fine, small = _fine(lambda first, last: x[:, first:last], x, None)
-    return _roots(fine, split(small, LEVELS - 1), None)[:, _UPPER[0], _UPPER[1]].ravel().astype(np.float32)
+    small, energy = _scanned(x)
+    roots = _roots(_second(_Finest(x, small, None), x, None), split(small, LEVELS - 1), None)
+    patchy = _patchiness(_contrast(energy, 1.0), None)[1]
+    return np.append(roots[:, _UPPER[0], _UPPER[1]].ravel(), patchy).astype(np.float32)
 
 
 def gains_of(planes: F32, mean: F32, wanted: F32, weights: F32 | None = None) -> Gains:
     """What gives the bands of a painted picture the covariances that are wanted.
 
     Args:
-        planes: float32 [3,H,W], RGB 0..1.
+        planes: float32 [3,H,W], RGB; values beyond 0..1 count as they would be shown.
         mean: float32 [3]: the mean colour that it should have.
-        wanted: float32 [NUMBERS], from :func:`band_stats` of a painting.
+        wanted: float32 [NUMBERS], from :func:`band_stats` of a painting. The last, how patchy the finest band lies, may
+            be 0: then it stays as it is.
         weights: float32 [H,W] in 0..1: how much each pixel counts; None for all alike.
     """
-    x = _edged(planes)
+    x = _edged(planes).clip(0, 1)
     shares = None if weights is None else _pooled(weights)
     target = np.zeros((LEVELS + 1, 3, 3))
-    target[:, _UPPER[0], _UPPER[1]] = target[:, _UPPER[1], _UPPER[0]] = wanted.reshape(-1, 6)
-    # What is shown counts. A painter keeps to 0..1, so that mostly these are the bands themselves.
-    inside = planes.min() >= 0 and planes.max() <= 1
-    shown = x if inside else x.clip(0, 1)
-    fine, small = _fine(lambda first, last: shown[:, first:last], x, shares)
-    bands = split(small, LEVELS - 1)
-    own = _roots(fine, bands, shares)
-    if not inside:
-        small = _halved(x)
-        bands = split(small, LEVELS - 1)
+    target[:, _UPPER[0], _UPPER[1]] = target[:, _UPPER[1], _UPPER[0]] = wanted[:-1].reshape(-1, 6)
+    small, energy = _scanned(x)
+    places = np.full(energy.size, 1 / energy.size, np.float32) if shares is None else shares[-1]
+    mean_energy = float((energy.ravel() * places).sum(dtype=np.float64))
+    asked = max(0.0, float((target[0] ** 2).sum()) / 3 - BAND_FLOOR**2)
+    scale = min(asked / max(mean_energy, 1e-12), LARGEST_GAIN**2)
+    contrast = _contrast(energy, scale)
+    level, patchy = _patchiness(contrast, places)
+    power = float(np.clip(wanted[-1] / patchy, *POWERS)) - 1 if wanted[-1] > 0 else 0.0
+    fine, bands = _Finest(x, small, _evened(contrast, power, level)), split(small, LEVELS - 1)
     low = bands[-1].reshape(3, -1)
     middle = low.mean(1) if shares is None else (low * shares[-1]).sum(1)
+    own = _roots(_second(fine, x, shares), bands, shares)
     matrices = _limited(target @ np.linalg.inv(own))
     for _ in range(ROUNDS - 1):
         now = [_mixed(matrix.astype(np.float32), band) for matrix, band in zip(matrices[1:], bands, strict=True)]
         now[-1] += (mean - matrices[-1] @ middle).astype(np.float32)[:, None, None]
-        first_matrix = matrices[0].astype(np.float32)
-        rest = join(now)
-        rest -= _mixed(first_matrix, small)
-        fine, again = _fine(_Painted(x, first_matrix, rest), x, shares)
-        own = _roots(fine, split(again, LEVELS - 1), shares)
+        again, second = _seen(_Painted(fine, matrices[0].astype(np.float32), join(now)), x, shares)
+        own = _roots(second, split(again, LEVELS - 1), shares)
         matrices = _limited(target @ np.linalg.inv(own) @ matrices)
-    return Gains(matrices.astype(np.float32), (mean - matrices[-1] @ middle).astype(np.float32))
+    return Gains(matrices.astype(np.float32), (mean - matrices[-1] @ middle).astype(np.float32), power, level, scale)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Finest:
+    """Rows of a picture's finest band, its contrast evened.
+
+    Attributes:
+        planes: the picture [3,H,W].
+        small: half as large.
+        gains: for each place of that, [1,H/2,W/2]; None for 1 everywhere.
+    """
+
+    planes: F32
+    small: F32
+    gains: F32 | None
+
+    def __call__(self, first: int, last: int) -> F32:
+        again = doubled_rows(self.small, first, last)
+        band = np.subtract(self.planes[:, first:last], again, out=again)
+        if self.gains is not None:
+            band *= doubled_rows(self.gains, first, last)
+        return band
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Painted:
-    """Rows of a picture whose bands were multiplied: of itself by the finest one's matrix, and the rest, twice as
-    large."""
+    """Rows of a picture: of its finest band, multiplied, and the rest, twice as large; as it would be shown."""
 
-    planes: F32
+    fine: _Finest
     matrix: F32
     rest: F32
 
     def __call__(self, first: int, last: int) -> F32:
-        part = _mixed(self.matrix, self.planes[:, first:last])
-        part += _doubled_rows(self.rest, first, last)
+        part = _mixed(self.matrix, self.fine(first, last))
+        part += doubled_rows(self.rest, first, last)
         return np.clip(part, 0, 1, out=part)
 
 
-def _fine(rows: Callable[[int, int], F32], like: F32, shares: Sequence[F32] | None) -> tuple[F64, F32]:
-    """Of the finest band, float64 [3,3], the mean products of its channels; and the picture half as large.
+def _scan(rows: Callable[[int, int], F32], like: F32, look: Callable[[F32, int, int], None]) -> F32:
+    """A picture half as large; on the way each part of its finest band is looked at once.
 
     Args:
         rows: gives the picture's rows from one on and before another, [3,h,W].
         like: of the picture's shape.
-        shares: as ``_pooled`` gives them.
+        look: is given a part [3,h,W] of the band, and from which row on and before which it lies.
     """
     _, height, width = like.shape
-    small, total = np.empty((3, height // 2, width // 2), np.float32), np.zeros((3, 3))
+    small = np.empty((3, height // 2, width // 2), np.float32)
     for first, last in _spans(like):
         # Two rows of the smaller picture to each side: one is not known at the edge of a part, and one is looked at.
         above, below = max(0, first - 4), min(height, last + 4)
         part = rows(above, below)
         half = halved(part)
         small[:, first // 2 : last // 2] = half[:, (first - above) // 2 : (last - above) // 2]
-        near, far = max(above // 2, first // 2 - 1), min(below // 2, last // 2 + 1)
-        again = doubled(half[:, near - above // 2 : far - above // 2])[:, first - 2 * near : last - 2 * near]
-        band = np.subtract(part[:, first - above : last - above], again, out=again)
-        share = None if shares is None else shares[0][first * width : last * width]
-        total += _products(band.reshape(3, -1), share)
-    return (total / (height * width) if shares is None else total), small
-
-
-def _spans(x: F32) -> Iterator[tuple[int, int]]:
-    """Even rows of planes [C,H,W] from which and before which to work at once."""
-    height, width = x.shape[1:]
-    step = max(LEAST_SLICE, SLICE // width & ~1)
-    for first in range(0, height, step):
-        yield first, min(first + step, height)
-
-
-def split(x: F32, levels: int = LEVELS) -> list[F32]:
-    """The pyramid of planes [3,H,W], H and W multiples of 2^levels: bands from fine to coarse, then the rest."""
-    bands = []
-    for _ in range(levels):
-        small = halved(x)
-        again = doubled(small)
-        bands.append(np.subtract(x, again, out=again))
-        x = small
-    return [*bands, x]
-
-
-def join(bands: Sequence[F32]) -> F32:
-    """The planes [3,H,W] whose pyramid this is."""
-    x = bands[-1]
-    for band in bands[-2::-1]:
-        x = doubled(x)
-        x += band
-    return x
-
-
-def halved(x: F32) -> F32:
-    """Half as large, smoothed with (1,3,3,1)/8 each way: [C,H,W] -> [C,H/2,W/2]; H and W even."""
-    return _half_across(_half_down(x))
-
-
-def doubled(x: F32) -> F32:
-    """Twice as large, between pixels linear: [C,H,W] -> [C,2H,2W]."""
-    return _twice_across(_twice_down(x))
-
-
-def _halved(x: F32) -> F32:
-    """As :func:`halved`, a few rows at a time."""
-    small = np.empty((x.shape[0], x.shape[1] // 2, x.shape[2] // 2), np.float32)
-    for first, last in _spans(x):
-        above, below = max(0, first - 2), min(x.shape[1], last + 2)
-        skipped = (first - above) // 2
-        small[:, first // 2 : last // 2] = halved(x[:, above:below])[:, skipped : skipped + (last - first) // 2]
+        again = doubled_rows(half, first - above, last - above)
+        look(np.subtract(part[:, first - above : last - above], again, out=again), first, last)
     return small
 
 
-def _doubled_rows(x: F32, first: int, last: int) -> F32:
-    """Rows of what :func:`doubled` gives, from one on and before another, both even."""
-    near, far = max(0, first // 2 - 1), min(x.shape[1], last // 2 + 1)
-    return doubled(x[:, near:far])[:, first - 2 * near : last - 2 * near]
+def _scanned(x: F32) -> tuple[F32, F32]:
+    """A picture half as large, and its finest band's mean square in cells of STEP x STEP pixels, [H/STEP,W/STEP]."""
+    energy = np.empty((x.shape[1] // STEP, x.shape[2] // STEP), np.float32)
+
+    def look(band: F32, first: int, last: int) -> None:
+        squares = np.einsum("chw,chw->hw", band, band)
+        squares = squares.reshape(-1, STEP, squares.shape[1]).sum(1)
+        squares = squares.reshape(len(squares), -1, STEP).sum(2)
+        energy[first // STEP : last // STEP] = squares / np.float32(3 * STEP * STEP)
+
+    return _scan(lambda first, last: x[:, first:last], x, look), energy
 
 
-def _half_down(x: F32) -> F32:
-    even, odd = x[:, 0::2], x[:, 1::2]
-    y = np.float32(0.375) * (even + odd)
-    eighth = np.float32(0.125)
-    y[:, 1:] += eighth * odd[:, :-1]
-    y[:, 0] += eighth * even[:, 0]
-    y[:, :-1] += eighth * even[:, 1:]
-    y[:, -1] += eighth * odd[:, -1]
-    return y
+def _contrast(energy: F32, scale: float) -> F32:
+    """Logarithms of local contrast."""
+    contrast: F32 = np.float32(0.5) * np.log(np.float32(scale) * energy + np.float32(CONTRAST_FLOOR**2))
+    return contrast
 
 
-def _half_across(x: F32) -> F32:
-    even, odd = x[:, :, 0::2], x[:, :, 1::2]
-    y = np.float32(0.375) * (even + odd)
-    eighth = np.float32(0.125)
-    y[:, :, 1:] += eighth * odd[:, :, :-1]
-    y[:, :, 0] += eighth * even[:, :, 0]
-    y[:, :, :-1] += eighth * even[:, :, 1:]
-    y[:, :, -1] += eighth * odd[:, :, -1]
-    return y
+def _patchiness(contrast: F32, share: F32 | None) -> tuple[float, float]:
+    """Mean and deviation of the logarithms of contrast, where places have a share [P] each."""
+    x = contrast.ravel().astype(np.float64)
+    share = np.full(x.size, 1 / x.size) if share is None else share
+    mean = float((share * x).sum())
+    return mean, float(np.sqrt((share * (x - mean) ** 2).sum() + 1e-6))
 
 
-def _twice_down(x: F32) -> F32:
-    y = np.empty((x.shape[0], 2 * x.shape[1], x.shape[2]), np.float32)
-    near, far = np.float32(0.75) * x, np.float32(0.25) * x
-    np.add(near[:, 1:], far[:, :-1], out=y[:, 2::2])
-    np.add(near[:, :-1], far[:, 1:], out=y[:, 1:-1:2])
-    y[:, 0], y[:, -1] = x[:, 0], x[:, -1]
-    return y
+def _evened(contrast: F32, power: float, level: float) -> F32 | None:
+    """By what the finest band is multiplied, at half the picture's size: [1,H/2,W/2]; None for 1 everywhere."""
+    if power == 0:
+        return None
+    return doubled(doubled(np.exp((contrast - np.float32(level)) * np.float32(power)).clip(1 / EVENED, EVENED)[None]))
 
 
-def _twice_across(x: F32) -> F32:
-    # As if all rows were one, which numpy does nine times as fast; their ends are put right afterwards.
-    near, far = (np.float32(0.75) * x).ravel(), (np.float32(0.25) * x).ravel()
-    flat = np.empty(2 * x.size, np.float32)
-    np.add(near[1:], far[:-1], out=flat[2::2])
-    np.add(near[:-1], far[1:], out=flat[1:-1:2])
-    y = flat.reshape(*x.shape[:2], -1)
-    y[:, :, 0], y[:, :, -1] = x[:, :, 0], x[:, :, -1]
-    return y
+def _second(fine: _Finest, like: F32, shares: Sequence[F32] | None) -> F64:
+    """Mean products of the channels of the finest band, float64 [3,3]."""
+    total = sum(_products(fine(*span), span, shares) for span in _spans(like))
+    return np.asarray(total / (like[0].size if shares is None else 1))
+
+
+def _seen(painted: _Painted, like: F32, shares: Sequence[F32] | None) -> tuple[F32, F64]:
+    """A painted picture half as large, and the mean products of its finest band."""
+    total = np.zeros((3, 3))
+
+    def look(band: F32, first: int, last: int) -> None:
+        nonlocal total
+        total += _products(band, (first, last), shares)
+
+    small = _scan(painted, like, look)
+    return small, total / (like[0].size if shares is None else 1)
+
+
+def _spans(x: F32) -> Iterator[tuple[int, int]]:
+    """Rows of planes [C,H,W], multiples of ``STEP``, from which and before which to work at once."""
+    height, width = x.shape[1:]
+    step = max(LEAST_SLICE, SLICE // width // STEP * STEP)
+    for first in range(0, height, step):
+        yield first, min(first + step, height)
 
 
 def _around(start: int, stop: int, side: int) -> tuple[int, int]:
@@ -323,8 +319,14 @@ def _pooled(weights: F32) -> list[F32]:
     return [np.full(x.size, 1 / x.size, np.float32) if total <= 0 else (x / x.sum()).ravel() for x in levels]
 
 
-def _products(x: F32, share: F32 | None) -> F64:
-    """Sums of products of channels [3,P], weighed by shares [P]: float64 [3,3]."""
+def _products(band: F32, span: tuple[int, int], shares: Sequence[F32] | None) -> F64:
+    """Sums of products of channels over rows of the finest band [3,h,W], weighed by their shares: float64 [3,3]."""
+    width = band.shape[2]
+    share = None if shares is None else shares[0][span[0] * width : span[1] * width]
+    return _sums(band.reshape(3, -1), share)
+
+
+def _sums(x: F32, share: F32 | None) -> F64:
     weighed = x if share is None else x * share
     second = np.empty((3, 3))
     for i, j in zip(*_UPPER, strict=True):
@@ -347,7 +349,7 @@ def _roots(fine: F64, rest: Sequence[F32], shares: Sequence[F32] | None) -> F64:
         if level == LEVELS:
             mean = x.mean(1) if share is None else (x * share).sum(1)
             x, floor = x - mean[:, None], LOW_FLOOR
-        second = _products(x, share)
+        second = _sums(x, share)
         covariances.append((second / x.shape[1] if share is None else second) + floor**2 * np.eye(3))
     values, vectors = np.linalg.eigh(np.stack(covariances))
     roots: F64 = (vectors * np.sqrt(values)[:, None]) @ vectors.swapaxes(1, 2)

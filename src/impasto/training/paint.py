@@ -324,6 +324,7 @@ def _matched(photo: Picture, brushes: Sequence[Brush]) -> Picture:
             seen = np.ascontiguousarray(_seen(brush.painting, photo, 1.0).rgb.transpose(2, 0, 1))
             mean += np.float32(brush.weight / weight) * seen.mean((1, 2))
             wanted += np.float32(brush.weight / weight) * band_stats(seen)
+        wanted[-1] = 0.0  # what is flat stays flat: strokes are yet to come, and there is nothing but noise to bring up
         share = np.full(total.shape, weight, np.float32)
         if where is not None:
             share = share * resize_plane(where, photo.size)[..., None].clip(0, 1)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from impasto.runtime.pyramid import BAND_FLOOR, LEVELS, LOW_FLOOR, STEP
+from impasto.runtime.laplacian import LEVELS, STEP
+from impasto.runtime.pyramid import BAND_FLOOR, LOW_FLOOR
 from impasto.training.nets.blocks import symmetric_root
 from impasto.training.nets.pyramid import halved, split
 

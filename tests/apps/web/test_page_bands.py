@@ -146,7 +146,7 @@ console.log(JSON.stringify(asked.map(({ file, size, alpha, code }) => {
   const planes = new Float32Array(bytes(file)), seen = alpha && new Float32Array(bytes(alpha));
   const gains = gainsOf(planes, size, seen, Float32Array.from(code));
   writeFileSync(file, banded(planes, size, gains));
-  return [...gains.matrices.flat(), ...gains.offset];
+  return [...gains.matrices.flat(), ...gains.offset, gains.power, gains.level, gains.scale];
 })));
 """
 
@@ -285,7 +285,7 @@ def test_the_thread_paints_with_bands_as_python_does(runtime: Path, tmp_path: Pa
 def test_bands_that_the_page_does_not_know_are_refused(runtime: Path, tmp_path: Path) -> None:
     path = make_model(tmp_path / "other.impasto", bands=6)
     with pytest.raises(
-        BundleError, match=r"says in 6 numbers how bands vary, where the page knows 24: update impasto\.$"
+        BundleError, match=rf"says in 6 numbers how bands vary, where the page knows {NUMBERS}: update impasto\.$"
     ):
         site.build_site(tmp_path / "site", style=path, runtime=runtime)
     assert not (tmp_path / "site").exists()

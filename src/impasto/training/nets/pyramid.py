@@ -2,7 +2,8 @@
 
 The Laplacian pyramid (Burt and Adelson 1983): what a picture loses when it is made half as large, again and again, and
 what is left in the end. How strongly the colours of each band vary, and together with which, is much of a texture
-(Heeger and Bergen 1995, who match whole histograms). ``runtime/pyramid.py`` does the same in numpy.
+(Heeger and Bergen 1995, who match whole histograms). How patchy the finest band lies is one more number.
+``runtime/pyramid.py`` does the same in numpy.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from impasto.runtime.pyramid import BAND_FLOOR, LARGEST_GAIN, LEVELS, LOW_FLOOR, ROUNDS
+from impasto.runtime import pyramid as plain
+from impasto.runtime.laplacian import LEVELS, STEP
+from impasto.runtime.pyramid import BAND_FLOOR, LARGEST_GAIN, LOW_FLOOR, NUMBERS, ROUNDS
 from impasto.training.nets.blocks import edge_pad, invert_symmetric, symmetric_root, unpack_symmetric
 
 _UPPER = [0, 1, 2, 4, 5, 8]
@@ -66,22 +69,55 @@ def spreads(bands: list[Tensor]) -> Tensor:
     return torch.stack(roots, 1)
 
 
+def energy(band: Tensor) -> Tensor:
+    """Mean squares of a finest band in cells of STEP x STEP pixels: [N,3,H,W] -> float32 [N,1,H/STEP,W/STEP]."""
+    return F.avg_pool2d(band.float().square().mean(1, keepdim=True), STEP)
+
+
+def patchiness(squares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Logarithms of contrast where mean squares are [N,1,h,w], their mean and their deviation, [N,1,1,1] both."""
+    found = 0.5 * (squares + plain.CONTRAST_FLOOR**2).log()
+    mean = found.mean((1, 2, 3), keepdim=True)
+    return found, mean, ((found - mean).square().mean((1, 2, 3), keepdim=True) + 1e-6).sqrt()
+
+
+def evened(band: Tensor, wanted: Tensor, spread: Tensor) -> Tensor:
+    """A finest band with its local contrast raised to the power that makes it as patchy as the painting's.
+
+    Args:
+        band: [N,3,H,W].
+        wanted: [N], how patchy that is.
+        spread: [N,3,3], of the painting's finest band: contrast is measured as it will be seen.
+    """
+    squares = energy(band)
+    asked = (spread.square().sum((1, 2)) / 3 - BAND_FLOOR**2).clamp(min=0)
+    scale = asked / squares.mean((1, 2, 3)).clamp(min=1e-12)
+    found, level, own = patchiness(scale.clamp(max=LARGEST_GAIN**2)[:, None, None, None] * squares)
+    power = (wanted[:, None, None, None] / own).clamp(*plain.POWERS) - 1
+    gains = ((found - level) * power).exp().clamp(1 / plain.EVENED, plain.EVENED)
+    for _ in range(LEVELS):
+        gains = doubled(gains)
+    return band * gains
+
+
 def band_stats(x: Tensor) -> Tensor:
-    """How the bands of pictures [N,3,H,W] vary: float32 [N,6(LEVELS+1)]. Sizes as ``split`` takes them."""
+    """How the bands of pictures [N,3,H,W] vary: float32 [N,NUMBERS]. Sizes as ``split`` takes them."""
     with torch.autocast(x.device.type, enabled=False):
-        return spreads(split(x.float())).flatten(1)
+        bands = split(x.float())
+        return torch.cat((spreads(bands).flatten(1), patchiness(energy(bands[0]))[2].flatten(1)), 1)
 
 
 def match_bands(x: Tensor, mean: Tensor, wanted: Tensor, rounds: int = ROUNDS) -> Tensor:
     """Pictures whose bands vary as ``wanted`` says, around a mean colour.
 
-    Each band is multiplied by a 3x3 matrix: wanted spread by inverse of its own. Bands overlap, so what comes out does
-    not quite have the covariances asked for; the matrices are found in rounds.
+    The finest band's local contrast is raised to a power, then each band is multiplied by a 3x3 matrix: wanted spread
+    by inverse of its own. Bands overlap, so what comes out does not quite have the covariances asked for; the matrices
+    are found in rounds.
 
     Args:
-        x: [N,3,H,W], RGB 0..1, sizes as ``split`` takes them; values beyond the range count as they would be shown.
+        x: [N,3,H,W], RGB 0..1, sizes as ``split`` takes them.
         mean: [N,3], of the painting's colours.
-        wanted: [N,6(LEVELS+1)], from :func:`band_stats`.
+        wanted: [N,NUMBERS], from :func:`band_stats`.
         rounds: how often the matrices are corrected.
 
     Returns:
@@ -93,12 +129,13 @@ def match_bands(x: Tensor, mean: Tensor, wanted: Tensor, rounds: int = ROUNDS) -
 
 def _matched(x: Tensor, mean: Tensor, wanted: Tensor, rounds: int) -> Tensor:
     bands = split(x)
-    target = unpack_symmetric(wanted.reshape(-1, 6)).reshape(len(x), LEVELS + 1, 3, 3)
-    gains = torch.eye(3, device=x.device).expand_as(target)
-    painted = x
-    for _ in range(rounds):
-        own = spreads(split(painted.clamp(0, 1))).flatten(0, 1)
-        inverse = unpack_symmetric(invert_symmetric(own)).reshape_as(target)
+    target = unpack_symmetric(wanted[:, : NUMBERS - 1].reshape(-1, 6)).reshape(len(x), LEVELS + 1, 3, 3)
+    bands[0] = evened(bands[0], wanted[:, NUMBERS - 1], target[:, 0])
+    gains, own, painted = torch.eye(3, device=x.device).expand_as(target), spreads(bands), x
+    for turn in range(rounds):
+        if turn:
+            own = spreads(split(painted.clamp(0, 1)))
+        inverse = unpack_symmetric(invert_symmetric(own.flatten(0, 1))).reshape_as(target)
         gains = limited(product(product(target, inverse), gains))
         low = applied(gains[:, -1], bands[-1])
         low = low + (mean - low.mean((2, 3)))[:, :, None, None]

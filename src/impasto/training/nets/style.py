@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from impasto.runtime.pyramid import LEVELS, NUMBERS
+from impasto.runtime.laplacian import LEVELS
+from impasto.runtime.pyramid import NUMBERS
 from impasto.training.nets.blocks import (
     FixedNorm,
     ModulatedConv,
@@ -94,7 +95,9 @@ def code_scale(spec: StyleSpec) -> tuple[Tensor, Tensor]:
 
     It brings the colours to the size that the learnt part has.
     """
-    bands, sizes = ([*_BAND * LEVELS, *_REST], [0.02] * 6 * LEVELS + [0.08] * 6) if spec.bands else ([], [])
+    bands, sizes = (
+        ([*_BAND * LEVELS, *_REST, 0.5], [0.02] * 6 * LEVELS + [0.08] * 6 + [0.2]) if spec.bands else ([], [])
+    )
     typical = [0.0] * spec.code + bands + [0.45] * 3 + [0.15, 0.1, 0.1, 0.15, 0.1, 0.15]
     return torch.tensor(typical), torch.tensor([1.0] * spec.code + sizes + [0.2] * 3 + [0.06] * 6)
 
@@ -141,12 +144,12 @@ class Painter(nn.Module):
         self.register_buffer("spread", spread, persistent=False)
 
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:
-        """A painter that had no bands may learn on with them: what its codes lacked means nothing to it at first."""
+        """A painter whose codes said less of bands may learn on: what they lacked means nothing to it at first."""
         key, spec = f"{prefix}mapping.0.weight", self.spec
         known = state.get(key)
-        if spec.bands and known is not None and known.shape[1] == spec.code + COLORS:
-            unknown = known.new_zeros(len(known), NUMBERS)
-            state[key] = torch.cat((known[:, : spec.code], unknown, known[:, spec.code :]), 1)
+        if spec.bands and known is not None and known.shape[1] in (spec.code + COLORS, spec.code_size - 1):
+            unknown = known.new_zeros(len(known), spec.code_size - known.shape[1])
+            state[key] = torch.cat((known[:, :-COLORS], unknown, known[:, -COLORS:]), 1)
         super()._load_from_state_dict(state, prefix, *args)
 
     def forward(self, photo: Tensor, photo_stats: Tensor, code: Tensor, grain: Tensor) -> Tensor:

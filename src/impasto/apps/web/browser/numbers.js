@@ -127,7 +127,7 @@ export function slerp(a, b, share) {
 
 export const clip = (value, low, high) => Math.min(high, Math.max(low, value));
 
-const FLOOR = 0.03, WIDEST = Math.sqrt(0.75);
+const FLOOR = 0.03, WIDEST = Math.sqrt(0.75), PATCHY = [0.01, 3];
 export const BAND_FLOOR = 0.004, PLACES = [[0, 0], [0, 1], [0, 2], [1, 1], [1, 2], [2, 2]];
 
 /** Values and vectors (columns) of a symmetric 3x3 matrix given as rr, rg, rb, gg, gb, bb: Jacobi's rotations. */
@@ -188,7 +188,9 @@ export function dreamt(tables, seed, size, colors, bands = 0) {
   const [least, greatest] = [tables.bounds.subarray(0, size), tables.bounds.subarray(size)];
   const point = placed(tables, draw(seed, size)).map((value, i) => clip(value, least[i], greatest[i]));
   const strokes = size - colors - bands, varied = [], within = (x, floor) => clip(x, Math.log(floor), Math.log(WIDEST));
-  for (let at = strokes; at < size - colors; at += 6) varied.push(...powered(point.subarray(at), (x) => Math.exp(within(x, BAND_FLOOR))));
+  let at = strokes;
+  for (; at + 6 <= size - colors; at += 6) varied.push(...powered(point.subarray(at), (x) => Math.exp(within(x, BAND_FLOOR))));
+  for (; at < size - colors; at++) varied.push(clip(Math.exp(point[at]), ...PATCHY));
   const mean = Array.from(point.subarray(size - colors, size - colors + 3), (x) => clip(1 / (1 + Math.exp(-x)), 0.01, 0.99));
   const room = mean.map((value) => value * (1 - value)), asked = point.subarray(size - colors + 3);
   let spread;

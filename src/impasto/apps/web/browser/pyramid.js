@@ -4,7 +4,8 @@
 import { BAND_FLOOR, PLACES, clip, moments, powered } from "./numbers.js";
 import { scaledClear } from "./scaling.js";
 
-const LEVELS = 3, STEP = 1 << LEVELS, REACH = 24, LOW_FLOOR = 0.03, LARGEST_GAIN = 8, ROUNDS = 2, STRIP = 1 << 18;
+const LEVELS = 3, STEP = 1 << LEVELS, REACH = 32, LOW_FLOOR = 0.03, LARGEST_GAIN = 8, ROUNDS = 2, STRIP = 1 << 18;
+const NUMBERS = 6 * (LEVELS + 1) + 1, CONTRAST_FLOOR = 0.015, POWERS = [0.4, 1.5], EVENED = 2;
 const DIRECT = 1_100_000, TRIAL = 1 << 18, COLORS = 9, UNIT = [1, 0, 0, 0, 1, 0, 0, 0, 1], NONE = [0, 0, 0];
 
 const halves = (size) => size.map((side) => side >> 1);
@@ -87,15 +88,51 @@ function whitening(band, share, level) {
   return full(powered(second.map((value, k) => value + (PLACES[k][0] === PLACES[k][1] ? floor * floor : 0)), (value) => 1 / Math.sqrt(value)));
 }
 
+/** The mean square of a finest band in cells of STEP x STEP pixels. */
+function energies(band, [width, height]) {
+  const across = width / STEP, out = new Float32Array((across * height) / STEP), part = 1 / (3 * STEP * STEP);
+  for (let plane = 0; plane < band.length; plane += width * height)
+    for (let y = 0, at = plane; y < height; y++)
+      for (let x = 0, cell = Math.floor(y / STEP) * across; x < width; x++, at++) out[cell + Math.floor(x / STEP)] += part * band[at] * band[at];
+  return out;
+}
+
+/** Logarithms of local contrast, where the band will be so much stronger on the whole. */
+const contrasts = (energy, scale) => energy.map((value) => 0.5 * Math.log(scale * value + CONTRAST_FLOOR ** 2));
+
+/** What makes a finest band as patchy as it should be, see Gains in runtime/pyramid.py; `second` is the sum of squares of
+ * its spread. */
+function evenness(energy, share, patchy, second) {
+  const total = share ? share.reduce((sum, value) => sum + value, 0) : 0, part = (k) => (total > 0 ? share[k] / total : 1 / energy.length);
+  const mean = (values) => values.reduce((sum, value, k) => sum + part(k) * value, 0);
+  const scale = Math.min(Math.max(0, second / 3 - BAND_FLOOR ** 2) / Math.max(mean(energy), 1e-12), LARGEST_GAIN ** 2);
+  const found = contrasts(energy, scale), level = mean(found), own = Math.sqrt(mean(found.map((value) => (value - level) ** 2)) + 1e-6);
+  return { scale, level, power: patchy > 0 ? clip(patchy / own, ...POWERS) - 1 : 0 };
+}
+
+/** Bands of planes in 0..1, the finest one's local contrast raised to a power. */
+function even(bands, size, { power, level, scale }) {
+  if (!power) return bands;
+  let gains = contrasts(energies(bands[0], size), scale).map((value) => clip(Math.exp(power * (value - level)), 1 / EVENED, EVENED));
+  for (let step = LEVELS, at = size.map((side) => side / STEP); step; step--, at = at.map((side) => 2 * side)) {
+    gains = raised(new Float32Array(4 * gains.length), gains, at);
+  }
+  for (let k = 0, n = gains.length; k < bands[0].length; k++) bands[0][k] *= gains[k % n];
+  return bands;
+}
+
 /** What gives a painted picture, of any size, the bands that a code asks for; its alpha says how much a pixel counts. */
 export function gainsOf(painted, given, alpha, code) {
-  const colors = code.length - COLORS, wanted = code.subarray(colors - 6 * (LEVELS + 1), colors);
-  const [planes, size] = edged(painted, given), bands = split(planes.slice(), size), shares = [alpha && edged(alpha, given)[0]];
+  const colors = code.length - COLORS, wanted = code.subarray(colors - NUMBERS, colors);
+  const [planes, size] = edged(painted, given), bands = split(planes.map((value) => clip(value, 0, 1)), size), shares = [alpha && edged(alpha, given)[0]];
   for (let level = 0, at = size; level < LEVELS; level++, at = halves(at)) shares.push(alpha && halved(shares[level], at));
-  const low = moments(bands[LEVELS], shares[LEVELS]).mean, gains = { matrices: bands.map(() => UNIT), offset: NONE };
-  for (let round = 0, made = planes; round < ROUNDS; round++) {
-    if (round) made = joined(bands, size, gains);
-    const own = split(made.map((value) => clip(value, 0, 1)), size).map((band, k) => whitening(band, shares[k], k));
+  const second = full(wanted).reduce((sum, value) => sum + value * value, 0);
+  const low = moments(bands[LEVELS], shares[LEVELS]).mean;
+  const gains = { matrices: bands.map(() => UNIT), offset: NONE, ...evenness(energies(bands[0], size), shares[LEVELS], wanted[NUMBERS - 1], second) };
+  even(bands, size, gains);
+  for (let round = 0, seen = bands; round < ROUNDS; round++) {
+    if (round) seen = split(joined(bands, size, gains).map((value) => clip(value, 0, 1)), size);
+    const own = seen.map((band, k) => whitening(band, shares[k], k));
     gains.matrices = gains.matrices.map((matrix, k) => limited(product(product(full(wanted.subarray(6 * k)), own[k]), matrix)));
     gains.offset = NONE.map((_, c) => code[colors + c] - low.reduce((sum, value, i) => sum + gains.matrices[LEVELS][3 * c + i] * value, 0));
   }
@@ -104,11 +141,11 @@ export function gainsOf(painted, given, alpha, code) {
 
 /** A painted picture, of any size, with its bands so: in 0..1. */
 export function banded(painted, [width, height], gains) {
-  const out = new Float32Array(painted.length), rows = Math.max(8 * STEP, Math.floor(STRIP / width));
+  const out = new Float32Array(painted.length), rows = Math.max(8 * STEP, STEP * Math.floor(STRIP / width / STEP));
   for (let first = 0; first < height; first += rows) {
     const last = Math.min(first + rows, height), above = Math.max(0, Math.floor((first - REACH) / STEP) * STEP);
     const [part, seen] = edged(painted, [width, height], above, Math.min(height, Math.ceil((last + REACH) / STEP) * STEP));
-    const made = joined(split(part, seen), seen, gains);
+    const bands = even(split(part.map((value) => clip(value, 0, 1)), seen), seen, gains), made = joined(bands, seen, gains);
     for (let c = 0; c < 3; c++)
       for (let y = first; y < last; y++)
         for (let x = 0, at = (c * height + y) * width, from = (c * seen[1] + y - above) * seen[0]; x < width; x++) out[at + x] = clip(made[from + x], 0, 1);
