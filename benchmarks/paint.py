@@ -114,7 +114,7 @@ class Contestant:
     descent: Callable[[], Descent]
 
 
-OURS = Contestant("ours: L-BFGS, bf16 where quick, channels last", True, True, Lbfgs)
+OURS = Contestant("ours: Adam, averaged, bf16 where quick, channels last", True, True, lambda: Adam(0.02, 0.97))
 THEIRS = Contestant("theirs: Adam, averaged, fp32, channels first", False, False, lambda: Adam(0.02, 0.99))
 
 
@@ -138,9 +138,10 @@ def speed(options: argparse.Namespace) -> None:
         size=options.size,
     )
     judge = objective(Contestant("judge", False, False, Lbfgs), spec, photo, style)
-    rows = {one.name: list(race(one, spec, photo, style, judge, options.steps)) for one in (THEIRS, OURS)}
-    theirs, ours = rows[THEIRS.name], rows[OURS.name]
-    for name, row in rows.items():
+    # Ours may take more steps, which are shorter: what counts is when it has the loss that theirs ends with.
+    theirs = list(race(THEIRS, spec, photo, style, judge, options.steps))
+    ours = list(race(OURS, spec, photo, style, judge, options.steps * 3 // 2))
+    for name, row in ((THEIRS.name, theirs), (OURS.name, ours)):
         print(f"{name}: {row[-1].seconds / row[-1].steps:.3f} s a step at {options.size} px, loss {row[-1].loss:.4f}")
     goal = theirs[-1]
     there = next((mark for mark in ours if mark.loss <= goal.loss), None)
@@ -253,7 +254,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     two.add_argument("photo", type=Path)
     two.add_argument("painting", type=Path)
     two.add_argument("--size", type=_count, default=SIDE, help="side in pixels (%(default)s)")
-    two.add_argument("--steps", type=_count, default=100, help="of each (%(default)s)")
+    two.add_argument(
+        "--steps", type=_count, default=100, help="of theirs (%(default)s); ours may take half as many more"
+    )
     two.add_argument("--no-score", action="store_true", help="leave out the time to the fast painter's style gap")
     for verb in (one, two):
         verb.add_argument("--threads", type=_count, help="CPU threads; all cores by default")

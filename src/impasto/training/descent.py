@@ -105,11 +105,14 @@ class Adam:
         self._square = second * self._square.to(slope) + (1 - second) * slope.square()
         root = (self._square / (1 - second**self._steps)).sqrt() + torch.finfo(slope.dtype).tiny ** 0.5
         following: Tensor = (picture - self._rate / (1 - first**self._steps) * self._mean / root).clamp(0, 1)
-        self._average = self._decay * self._average.to(slope) + (1 - self._decay) * following
+        # The bias taken off as it goes: a picture that does not move is its own average, to the last bit.
+        share = (1 - self._decay) / (1 - self._decay**self._steps)
+        average = self._average.to(slope)
+        self._average = average + share * (following - average)
         return following
 
     def best(self) -> Tensor | None:
-        return None if not self._steps else self._average / (1 - self._decay**self._steps)
+        return self._average if self._steps else None
 
 
 def _dot(a: Tensor, b: Tensor) -> float:

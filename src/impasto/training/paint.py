@@ -162,7 +162,7 @@ def paint(
     rgb = pixels(result)
     # A style at less than full strength has less weight; near 0 the photo's own pixels take over, as in stylize.
     share = np.float32((1.0 - spec.strength) ** 2)
-    rgb = rgb + share * (photo.rgb - rgb)
+    rgb = (1 - share) * rgb + share * photo.rgb
     return Painted(photo.with_rgb(rgb), loss, parts, steps=done, planned=sum(counts), stopped=stopped)
 
 
