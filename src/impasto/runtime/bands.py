@@ -20,7 +20,7 @@ from impasto.runtime.pyramid import NUMBERS, Gains, gains_of
 
 F32 = NDArray[np.float32]
 
-DIRECT = 1_100_000
+DIRECT = 600_000
 """Pixels up to which the picture itself is measured."""
 
 TRIAL = 1 << 18

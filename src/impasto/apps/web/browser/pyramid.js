@@ -6,7 +6,7 @@ import { scaledClear } from "./scaling.js";
 
 const LEVELS = 3, STEP = 1 << LEVELS, REACH = 32, LOW_FLOOR = 0.03, LARGEST_GAIN = 8, ROUNDS = 2, STRIP = 1 << 18;
 const NUMBERS = 6 * (LEVELS + 1) + 1, CONTRAST_FLOOR = 0.015, POWERS = [0.4, 1.5], EVENED = 2;
-const DIRECT = 1_100_000, TRIAL = 1 << 18, COLORS = 9, UNIT = [1, 0, 0, 0, 1, 0, 0, 0, 1], NONE = [0, 0, 0];
+const DIRECT = 600_000, TRIAL = 1 << 18, COLORS = 9, UNIT = [1, 0, 0, 0, 1, 0, 0, 0, 1], NONE = [0, 0, 0];
 
 const halves = (size) => size.map((side) => side >> 1);
 const full = (six) => [0, 1, 2, 1, 3, 4, 2, 4, 5].map((k) => six[k]);
