@@ -31,7 +31,7 @@ class _RootTrace(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, matrix: Tensor, floor: float) -> Tensor:  # [C,C] -> scalar
-        values, vectors = torch.linalg.eigh(matrix)
+        values, vectors = _eigh(matrix)
         # Of fewer positions than channels, or by rounding, eigenvalues are zero or a little below: no root, no slope.
         values = values.clamp(min=float(values[-1].abs()) * floor + torch.finfo(values.dtype).tiny)
         ctx.save_for_backward(values, vectors)
@@ -42,6 +42,21 @@ class _RootTrace(torch.autograd.Function):
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
         values, vectors = ctx.saved_tensors
         return slopes[0] * 0.5 * (vectors * values.rsqrt()) @ vectors.T, None
+
+
+def _eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and eigenvectors of a symmetric matrix, in its precision.
+
+    LAPACK's float32 search sometimes gives up where hundreds of eigenvalues are all but zero, as those of 512 channels
+    at the few positions of a small picture are. In float64, and with a trifle on the diagonal, it does not.
+    """
+    try:
+        values, vectors = torch.linalg.eigh(matrix)
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        wide = matrix.to(torch.float64, copy=True)
+        wide.diagonal().add_(1e-9 * float(wide.diagonal().abs().mean()))
+        values, vectors = torch.linalg.eigh(wide)
+    return values.to(matrix), vectors.to(matrix)
 
 
 def root_trace(matrix: Tensor, floor: float = 1e-7) -> Tensor:
@@ -57,7 +72,7 @@ def root_trace(matrix: Tensor, floor: float = 1e-7) -> Tensor:
 def matrix_root(matrix: Tensor) -> Tensor:
     """The symmetric root [C,C] of a symmetric positive semi-definite matrix [C,C]; takes no gradient."""
     with torch.no_grad():
-        values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
+        values, vectors = _eigh((matrix + matrix.T) / 2)
         root: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
         return root
 
