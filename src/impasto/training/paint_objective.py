@@ -23,6 +23,7 @@ from impasto.training.losses.moments import (
     relative_wasserstein,
     squared_variation,
 )
+from impasto.training.losses.sums import layout_sums, moment_sums
 from impasto.training.paint_bands import BandDistance
 from impasto.training.paint_spec import PaintSpec
 
@@ -185,13 +186,11 @@ class Objective:
         for layer in spec.style_layers:
             inside = self._inside(features[layer], layer, box)
             for where in self._maps:
-                sums += _moments(inside, self._pooled(where, layer, box), exact=spec.style_loss != "gram")
+                sums += moment_sums(_rows(inside), self._pooled(where, layer, box), exact=spec.style_loss != "gram")
         for layer in spec.content_layers:
-            x = _wide(_rows(self._inside(features[layer], layer, box)))  # [P,C]
             here = _shrunk(box.inside, stride_of(layer))
-            y, share = (_rows(_cut(one[layer], here)).to(x) for one in (self._photo, self._shares))
-            xw = x * share
-            sums += [xw.sum(0), (xw * x).sum(0), (xw * y).sum(0)]
+            y, share = (_rows(_cut(one[layer], here)) for one in (self._photo, self._shares))
+            sums += layout_sums(_rows(self._inside(features[layer], layer, box)), y, share)
         return sums
 
     def _loss(self, sums: Sequence[Tensor]) -> tuple[Tensor, dict[str, float]]:
@@ -229,7 +228,7 @@ class Objective:
                 features = self._net(_cut(picture, box.seen))
                 for layer in self._spec.style_layers:
                     weights = self._pooled(manner.opaque, layer, box)
-                    mean, second = _moments(self._inside(features[layer], layer, box), weights, exact=exact)
+                    mean, second = moment_sums(_rows(self._inside(features[layer], layer, box)), weights, exact=exact)
                     target.means[layer] = target.means.get(layer, 0) + mean / counts[layer]
                     target.seconds[layer] = target.seconds.get(layer, 0) + second / counts[layer]
         if exact:
@@ -288,6 +287,8 @@ class Objective:
         stride = stride_of(layer)
         top, bottom, left, right = _shrunk(box.inside, stride)
         up, across = box.seen[0] // stride, box.seen[2] // stride
+        if (top - up, left - across, bottom - up, right - across) == (0, 0, *features.shape[2:]):
+            return features  # cutting nothing off would still copy the gradient
         return features[..., top - up : bottom - up, left - across : right - across]
 
     def _boxes(self, size: tuple[int, int]) -> Iterator[_Box]:
@@ -328,17 +329,6 @@ def _cut(planes: Tensor, box: tuple[int, int, int, int]) -> Tensor:
 def _rows(features: Tensor) -> Tensor:
     """[1,C,h,w] -> [h w, C]; no copy where channels come last."""
     return features.permute(0, 2, 3, 1).reshape(-1, features.shape[1])
-
-
-def _moments(features: Tensor, weights: Tensor | None, *, exact: bool) -> list[Tensor]:
-    """Sums of F [C] and F F^T [C,C] over positions, times ``weights`` [P,1]; float32 at least.
-
-    Args:
-        exact: multiply in float32 even if the features have fewer bits: a covariance is a small difference.
-    """
-    rows = _wide(_rows(features)) if exact else _rows(features)
-    weighted = rows if weights is None else rows * weights.to(rows.dtype)
-    return [_wide(weighted).sum(0), _wide(weighted.T @ rows)]
 
 
 def _mean_and_spread(rows: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
