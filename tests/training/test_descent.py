@@ -77,3 +77,20 @@ def test_a_step_that_was_bad_is_taken_back(bad: float) -> None:
     assert torch.equal(best, kept)
     assert torch.isfinite(after).all() and (after - kept).square().mean().sqrt() <= 0.026
     assert go(descent, 40, after) < 1e-3 * valley(torch.full(SHAPE, 0.5))[0]
+
+
+def test_the_first_step_moves_forms_more_than_single_pixels_unless_told_otherwise() -> None:
+    side = 32
+    rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    form = torch.cos(2 * torch.pi * rows / side).expand(1, 3, side, side)
+    grain = ((-1.0) ** (rows + columns)).expand(1, 3, side, side)
+    picture = torch.full((1, 3, side, side), 0.5)
+
+    def moved(smoothing: float) -> tuple[float, float]:
+        step = Lbfgs(smoothing=smoothing).step(picture, 1.0, -(form + grain)) - picture
+        return float((step * form).sum() / form.square().sum()), float((step * grain).sum() / grain.square().sum())
+
+    plain, smooth = moved(0.0), moved(0.5)
+    assert plain[0] == pytest.approx(plain[1], rel=1e-4)
+    # (1 + f / 0.02)^-1/2 at f = 1/32 and at f = (1/2, 1/2)
+    assert smooth[0] / smooth[1] == pytest.approx(((1 + 0.5**0.5 / 0.02) / (1 + 1 / 32 / 0.02)) ** 0.5, rel=1e-3)

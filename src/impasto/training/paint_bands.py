@@ -7,6 +7,7 @@ network sees that at once. A Laplacian pyramid (Burt and Adelson 1983; ``nets/py
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,7 +23,8 @@ class BandDistance:
     """The squared distance of spreads, relative to the painting's, as a mean over the bands.
 
     A spread is the root of a covariance, so that fine bands count as much as coarse ones. 0 = reached; the mean colour
-    counts as a band of its own, in deviations of what is below the bands.
+    counts as a band of its own, in deviations of what is below the bands. The mean absolute value of each band counts,
+    too: a few glaring pixels on bare ground would make the same covariance.
 
     Args:
         paintings: pictures [1,3,h,w], RGB 0..1, and how much each place counts, [1,1,h,w] or None.
@@ -39,7 +41,9 @@ class BandDistance:
         self._weights = weights
         self._wheres = wheres
         with torch.no_grad():
-            self._targets = [_described(picture, _shares(opaque, picture)) for picture, opaque in paintings]
+            self._targets = [
+                _moments(split(_edged(picture)), _shares(opaque, picture)) for picture, opaque in paintings
+            ]
         self._pooled: list[list[Tensor] | None] | None = None
 
     def __call__(self, picture: Tensor) -> Tensor:
@@ -48,31 +52,38 @@ class BandDistance:
             self._pooled = [_shares(where, picture) for where in self._wheres]
         bands = split(_edged(picture))
         total = picture.new_zeros(())
-        for weight, shares, (spreads, mean) in zip(self._weights, self._pooled, self._targets, strict=True):
-            ours, middle = _moments(bands, shares)
-            size = spreads.square().sum((1, 2))
-            apart = (ours - spreads).square().sum((1, 2)) / size
-            moved = (middle - mean).square().sum() / size[-1]
-            total = total + weight * (apart.sum() + moved) / (LEVELS + 2)
+        for weight, shares, wanted in zip(self._weights, self._pooled, self._targets, strict=True):
+            ours = _moments(bands, shares)
+            size = wanted.spreads.square().sum((1, 2))
+            apart = (ours.spreads - wanted.spreads).square().sum((1, 2)) / size
+            moved = (ours.mean - wanted.mean).square().sum() / size[-1]
+            thinner = (ours.sizes / wanted.sizes - 1).square().mean(1)
+            total = total + weight * (apart.sum() + moved + thinner.sum()) / (2 * LEVELS + 2)
         return total
 
 
-def _described(picture: Tensor, shares: list[Tensor] | None) -> tuple[Tensor, Tensor]:
-    return _moments(split(_edged(picture)), shares)
+class _Described(NamedTuple):
+    """Of a picture: spreads [LEVELS+1,3,3], mean colour [3], mean absolute values of the bands [LEVELS,3]."""
+
+    spreads: Tensor
+    mean: Tensor
+    sizes: Tensor
 
 
-def _moments(bands: Sequence[Tensor], shares: Sequence[Tensor] | None) -> tuple[Tensor, Tensor]:
-    """Spreads [LEVELS+1,3,3] and mean colour [3]; ``shares`` [1,P] of each band's positions."""
-    roots, mean = [], bands[0].new_zeros(3)
+def _moments(bands: Sequence[Tensor], shares: Sequence[Tensor] | None) -> _Described:
+    """``shares`` [1,P] of each band's positions."""
+    roots, sizes, mean = [], [], bands[0].new_zeros(3)
     for level, band in enumerate(bands):
         pixels, floor = band.flatten(2)[0], BAND_FLOOR  # [3,P]
         share = 1 / pixels.shape[1] if shares is None else shares[level]
         if level == LEVELS:
             mean = (pixels * share).sum(1)
             pixels, floor = pixels - mean[:, None], LOW_FLOOR
+        else:
+            sizes.append(((pixels.square() + floor**2).sqrt() * share).sum(1))
         covariance = (pixels * share) @ pixels.T + floor**2 * torch.eye(3, dtype=band.dtype, device=band.device)
         roots.append(symmetric_root(covariance[None])[0].to(band.dtype))
-    return torch.stack(roots), mean
+    return _Described(torch.stack(roots), mean, torch.stack(sizes))
 
 
 def _shares(where: Tensor | None, like: Tensor) -> list[Tensor] | None:

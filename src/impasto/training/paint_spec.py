@@ -51,7 +51,7 @@ class PaintSpec:
         network: ``"vgg16"`` or ``"vgg19"``.
         weights: a file of that network's weights, or None for where ``load_vgg`` looks.
         pool: ``"max"`` or ``"avg"``, of the feature network.
-        optimizer: Adam with averaged iterates, or quasi-Newton (L-BFGS).
+        optimizer: quasi-Newton (L-BFGS), or Adam with averaged iterates.
         rate: Adam's learning rate.
         average: decay of the average over Adam's iterates; 0 for the last iterate.
         history: pairs of steps that L-BFGS remembers.
@@ -61,24 +61,24 @@ class PaintSpec:
 
     size: int | None = None
     start: str = "matched"
-    steps: int = 60
-    last: float = 0.4
+    steps: int = 70
+    last: float = 0.9
     coarsest: int = 64
     factor: float = 2.0
-    content: float = 1.2
+    content: float = 1.45
     even: float = 1.0
-    style: float = 2.0
+    style: float = 3.5
     strength: float = 1.0
-    bands: float = 1.0
-    smooth: float = 0.3
+    bands: float = 4.0
+    smooth: float = 0.1
     stroke: Stroke | None = None
     style_loss: str = "both"
-    content_layers: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_2")
-    style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+    content_layers: tuple[str, ...] = ("relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_2")
+    style_layers: tuple[str, ...] = ("relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu4_1")
     network: str = "vgg16"
     weights: str | None = None
     pool: str = "max"
-    optimizer: str = "adam"
+    optimizer: str = "lbfgs"
     rate: float = 0.02
     average: float = 0.97
     history: int = 10

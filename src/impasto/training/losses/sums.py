@@ -55,7 +55,7 @@ class _Layout(torch.autograd.Function):
             x, weight = rows[part].to(wide), share[part].to(wide).T
             sums[0].addmm_(weight, x)
             sums[1].addmm_(weight, x * x)
-            sums[2].addmm_(weight, x.mul_(photo[part]) if x.dtype != rows.dtype else x * photo[part])
+            sums[2].addmm_(weight, x * photo[part].to(wide))
         return sums[0, 0], sums[1, 0], sums[2, 0]
 
     @staticmethod
@@ -64,8 +64,9 @@ class _Layout(torch.autograd.Function):
         rows, photo, share = ctx.saved_tensors
         slope = torch.empty_like(rows)
         for part in _slices(rows):
-            found = torch.addcmul(slopes[0], rows[part], 2 * slopes[1]).addcmul_(photo[part], slopes[2])
-            slope[part] = found.mul_(share[part])
+            # Each to one kind of number first: of two kinds, torch multiplies one pair at a time.
+            x, y, weight = (one[part].to(slopes[0]) for one in (rows, photo, share))
+            slope[part] = torch.addcmul(slopes[0], x, 2 * slopes[1]).addcmul_(y, slopes[2]).mul_(weight)
         return slope, None, None
 
 
