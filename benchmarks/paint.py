@@ -114,7 +114,7 @@ class Contestant:
     descent: Callable[[], Descent]
 
 
-OURS = Contestant("ours: Adam, averaged, bf16 where quick, channels last", True, True, lambda: Adam(0.02, 0.97))
+OURS = Contestant("ours: L-BFGS, bf16 where quick, channels last", True, True, Lbfgs)
 THEIRS = Contestant("theirs: Adam, averaged, fp32, channels first", False, False, lambda: Adam(0.02, 0.99))
 
 
