@@ -243,7 +243,7 @@ class _Canvas:
         return side
 
 
-PASS_FULL, PASS_HALF = 3400, 2600
+PASS_FULL, PASS_HALF = 3800, 2600
 """Bytes a pixel that a forward and a backward pass hold, in float32 and in bfloat16; measured, and rounded up."""
 
 
