@@ -47,8 +47,8 @@ class _RootTrace(torch.autograd.Function):
 def _eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues and eigenvectors of a symmetric matrix, in its precision.
 
-    LAPACK's float32 search sometimes gives up where hundreds of eigenvalues are all but zero, as those of 512 channels
-    at the few positions of a small picture are. In float64, and with a trifle on the diagonal, it does not.
+    LAPACK's float32 search can give up where variances lie far apart: it did on 128 channels with variances from 0 to
+    2e8. In float64, and with a trifle on the diagonal, it found an answer there.
     """
     try:
         values, vectors = torch.linalg.eigh(matrix)
