@@ -81,7 +81,7 @@ def test_a_photo_is_painted_beside_itself_and_carries_its_recipe(place: Path, ca
 
 def test_it_tells_as_json_what_came_out(place: Path, capsys: Capture) -> None:
     options = ["--optimizer", "adam", "--style-loss", "gram", "--smooth", "0.5", "--content", "2", "--seed", "3"]
-    options += ["--even", "0.5", "--bands", "0.5"]
+    options += ["--even", "0.5", "--bands", "0.5", "--views", "1"]
     words = ["paint", "photo.jpg", "-s", "sea.png:2", "-s", "hill.png", "-o", "out/", "--json", *QUICK, *options]
     assert run([*words, "--start", "noise", "--strength", "0.8", "--precision", "fp32", "--network", "vgg16"]) == 0
     line = json.loads(capsys.readouterr().out)

@@ -15,6 +15,7 @@ SPEC = PaintSpec(
     size=64,
     steps=4,
     coarsest=32,
+    views=0,
     style_layers=("relu1_1", "relu2_1", "relu3_1"),
     content_layers=("relu2_2", "relu3_1"),
     precision="fp32",

@@ -94,3 +94,18 @@ def test_the_first_step_moves_forms_more_than_single_pixels_unless_told_otherwis
     assert plain[0] == pytest.approx(plain[1], rel=1e-4)
     # (1 + f / 0.02)^-1/2 at f = 1/32 and at f = (1/2, 1/2)
     assert smooth[0] / smooth[1] == pytest.approx(((1 + 0.5**0.5 / 0.02) / (1 + 1 / 32 / 0.02)) ** 0.5, rel=1e-3)
+
+
+def test_after_a_turn_the_least_of_the_old_loss_no_longer_counts() -> None:
+    descent, picture = Lbfgs(), torch.full(SHAPE, 0.5)
+    for _ in range(6):
+        picture = descent.step(picture, *valley(picture))
+    descent.turn()
+    assert descent.best() is None
+    other = 0.9 - GOAL / 2
+    for _ in range(40):  # as steep as before, least elsewhere, and never as low as the first one was
+        apart = picture - other
+        picture = descent.step(picture, 5 + float((STEEP * apart.square()).sum()), 2 * STEEP * apart)
+    best = descent.best()
+    assert best is not None
+    assert float((STEEP * (best - other).square()).sum()) < 1e-4

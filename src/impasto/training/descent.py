@@ -30,6 +30,10 @@ class Descent(Protocol):
         """What to keep of the pictures so far; None before the first step."""
         ...
 
+    def turn(self) -> None:
+        """From here on the loss is another one, of about the same shape: what it was so far says nothing of it."""
+        ...
+
 
 class Lbfgs:
     """L-BFGS (Liu and Nocedal 1989; Nocedal 1980 for the two loops) with one gradient a step, within 0..1.
@@ -79,6 +83,10 @@ class Lbfgs:
 
     def best(self) -> Tensor | None:
         return None if self._best is None else self._best[1]
+
+    def turn(self) -> None:
+        # The pairs stay: the shape is about the same. The next one must not be of two losses.
+        self._best = self._last = None
 
     def _direction(self, slope: Tensor) -> Tensor:
         if not self._pairs:
@@ -138,6 +146,9 @@ class Adam:
 
     def best(self) -> Tensor | None:
         return self._average if self._steps else None
+
+    def turn(self) -> None:
+        pass  # an average over all views is the calmer for it
 
 
 def _dot(a: Tensor, b: Tensor) -> float:

@@ -31,6 +31,7 @@ from impasto.training.nets.features import Vgg, load_vgg
 from impasto.training.paint_objective import Features, Manner, Objective, reach_of
 from impasto.training.paint_spec import EVERY, LARGEST_UNASKED, SMALLEST, PaintSpec
 from impasto.training.paint_tensors import enlarged, pixels, plane, planes, scaled
+from impasto.training.paint_views import PLAIN, View, order_of
 
 SMALLEST_TILE = 128
 """Pixels a side: below it, tiles are mostly overlap."""
@@ -134,22 +135,26 @@ def paint(
     for level, (size, count) in enumerate(zip(sizes, counts, strict=True)):
         small = photo.resized(size)
         picture = scaled(start, small.size) if level == 0 else enlarged(result, small.size, detail(small.size))
-        descent = None
+        descent: Descent | None = None
         try:
-            objective = canvas.objective(small, brushes)
-            descent = Adam(spec.rate, spec.average) if spec.optimizer == "adam" else Lbfgs(canvas.history)
-            least = math.inf
-            for _ in range(count):
-                score = objective(picture)
-                if score.loss < least:
-                    least = loss = score.loss
-                    parts = score.parts
-                picture = descent.step(picture, score.loss, score.slope)
-                done += 1
-                message, numbers = "{}x{}".format(*small.size), {"loss": score.loss, **score.parts}
-                progress(Progress(done, sum(counts), "steps", message, numbers))
-                if preview is not None and done % every == 0:
-                    preview(small.with_rgb(pixels(_best(descent, picture))))
+            for view, turns in order_of(spec.views, count):
+                objective = canvas.objective(small, brushes, view)
+                if descent is None:
+                    descent = Adam(spec.rate, spec.average) if spec.optimizer == "adam" else Lbfgs(canvas.history)
+                else:
+                    descent.turn()
+                least = math.inf
+                for _ in range(turns):
+                    score = objective(view.of(picture))
+                    if score.loss < least:
+                        least = loss = score.loss
+                        parts = score.parts
+                    picture = descent.step(picture, score.loss, view.undone(score.slope))
+                    done += 1
+                    message, numbers = "{}x{}".format(*small.size), {"loss": score.loss, **score.parts}
+                    progress(Progress(done, sum(counts), "steps", message, numbers))
+                    if preview is not None and done % every == 0:
+                        preview(small.with_rgb(pixels(_best(descent, picture))))
         except _Left:
             stopped = True
         result = _best(descent, picture)
@@ -195,14 +200,21 @@ class _Canvas:
         self._net, self._device, self._limit, self._stop = net, device, limit, stop
         self.history = spec.history
 
-    def objective(self, photo: Picture, brushes: Sequence[Brush]) -> Objective:
+    def objective(self, photo: Picture, brushes: Sequence[Brush], view: View = PLAIN) -> Objective:
+        """What a picture that is seen as ``view`` shows it is held to."""
         device = self._device
+        # One tensor for each map, so that styles which share one share its sums.
+        wheres = {
+            id(brush.where): view.of(plane(brush.where, photo.size, device))
+            for brush in brushes
+            if brush.where is not None
+        }
         manners = [
             Manner(
-                planes(painting.rgb, device),
+                view.of(planes(painting.rgb, device)),
                 brush.weight,
-                None if brush.where is None else plane(brush.where, photo.size, device),
-                None if painting.alpha is None else plane(painting.alpha, painting.size, device),
+                None if brush.where is None else wheres[id(brush.where)],
+                None if painting.alpha is None else view.of(plane(painting.alpha, painting.size, device)),
             )
             for brush in brushes
             for painting in [_seen(brush.painting, photo, self._scale)]
@@ -211,9 +223,9 @@ class _Canvas:
         return Objective(
             self._net,
             self._spec,
-            planes(photo.rgb, device),
+            view.of(planes(photo.rgb, device)),
             manners,
-            counted=None if photo.alpha is None else plane(photo.alpha, photo.size, device),
+            counted=None if photo.alpha is None else view.of(plane(photo.alpha, photo.size, device)),
             tile=self._tile(largest, photo),
             check=self._check,
         )

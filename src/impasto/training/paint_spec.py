@@ -21,6 +21,9 @@ LARGEST_UNASKED = 768
 EVERY = 10
 """Steps from one preview to the next, where nothing else is said."""
 
+OTHER_VIEWS = 5
+"""Ways to look at a picture that there are beside the plain one."""
+
 SMALLEST = 32
 """Pixels: a picture smaller than this on either side has no layout at the deeper layers."""
 
@@ -35,6 +38,8 @@ class PaintSpec:
             ``runtime/pyramid.py``); from the fast painter's result; the photo itself; or noise around its mean colour.
         steps: at each size of the pyramid but the last; there are fewer at the last, see ``last``.
         last: share of ``steps`` that are taken at the full size, where they cost most and the forms stand already.
+        views: how many other ways the network looks at the picture, one after another, before it sees it as it is
+            (``paint_views.py``).
         coarsest: long side in pixels of the smallest size of the pyramid.
         factor: from one size of the pyramid to the next.
         content: weight of the layout of the photo.
@@ -63,9 +68,10 @@ class PaintSpec:
     start: str = "matched"
     steps: int = 70
     last: float = 0.9
+    views: int = 5
     coarsest: int = 64
     factor: float = 2.0
-    content: float = 1.45
+    content: float = 1.55
     even: float = 1.0
     style: float = 3.5
     strength: float = 1.0
@@ -150,6 +156,7 @@ _WORDS = {
     "size": "The size",
     "steps": "The number of steps",
     "last": "The share of steps at the full size",
+    "views": "The number of views",
     "coarsest": "The coarsest size",
     "factor": "The factor of the pyramid",
     "rate": "The learning rate",
@@ -161,6 +168,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "size": (SMALLEST, 16384),
     "steps": (1, math.inf),
     "last": (0, 10),
+    "views": (0, OTHER_VIEWS),
     "coarsest": (SMALLEST, 16384),
     "factor": (1.1, 8),
     "content": (0, math.inf),

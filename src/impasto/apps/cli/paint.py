@@ -30,6 +30,7 @@ from impasto.training.paint_spec import (
     LARGEST_UNASKED,
     NETWORKS,
     OPTIMIZERS,
+    OTHER_VIEWS,
     PRECISIONS,
     SMALLEST,
     STARTS,
@@ -88,6 +89,9 @@ def paint(
     coarsest: Annotated[
         int, typer.Option(min=SMALLEST, help="Long side of the smallest size of the pyramid, in pixels.")
     ] = default("coarsest"),
+    views: Annotated[
+        int, typer.Option(min=0, max=OTHER_VIEWS, help="In how many other views the network sees the picture first.")
+    ] = default("views"),
     optimizer: Annotated[str, typer.Option(help=f"{' or '.join(OPTIMIZERS)}.")] = default("optimizer"),
     network: Annotated[str, typer.Option(help=f"The feature network: {' or '.join(NETWORKS)}.")] = default("network"),
     weights: Annotated[
@@ -129,6 +133,7 @@ def paint(
         start=start,
         steps=steps,
         coarsest=coarsest,
+        views=views,
         content=content,
         even=even,
         bands=bands,
