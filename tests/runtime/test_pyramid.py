@@ -135,6 +135,17 @@ def test_a_few_rows_at_a_time_is_the_same(brightness: float, monkeypatch: pytest
         np.testing.assert_allclose(gains.pixels(x), picture, atol=1e-6)
 
 
+def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pyramid, "SLICE", 1)
+    monkeypatch.setattr(pyramid, "LEAST_SLICE", STEP)
+    x, goal, wanted = planes(83, 157), np.full(3, 0.5, np.float32), band_stats(planes(seed=4))
+    alone = gains_of(x, goal, wanted)
+    for threads in (2, 3, 64):
+        beside = gains_of(x, goal, wanted, threads=threads)
+        np.testing.assert_array_equal(beside.numbers, alone.numbers)
+        np.testing.assert_array_equal(beside.pixels(x, threads=threads), alone.pixels(x))
+
+
 def test_what_cannot_be_seen_does_not_count() -> None:
     x, clear = planes(), np.zeros((64, 88), np.float32)
     clear[:, :44] = 1

@@ -51,16 +51,17 @@ class Goal:
             )
         return cls(code[-_COLORS : _RGB - _COLORS], code[-_COLORS - NUMBERS : -_COLORS])
 
-    def gains(self, planes: F32, alpha: F32 | None) -> Gains:
-        """Of a painted picture, float32 [3,H,W] and its alpha [H,W]."""
-        return gains_of(planes, self.mean, self.wanted, alpha)
+    def gains(self, planes: F32, alpha: F32 | None, *, threads: int = 1) -> Gains:
+        """Of a painted picture, float32 [3,H,W] and its alpha [H,W]; so many threads may work on it."""
+        return gains_of(planes, self.mean, self.wanted, alpha, threads=threads)
 
-    def foreseen(self, photo: Surface, paint: Callable[[Sheet], F32]) -> Gains:
+    def foreseen(self, photo: Surface, paint: Callable[[Sheet], F32], *, threads: int = 1) -> Gains:
         """Of a picture that is painted at a smaller size first.
 
         Args:
             photo: the picture in its own size.
             paint: paints one of any size: [h,w,3] of what it is given.
+            threads: that may work on it.
         """
         width, height = trial_size(photo.width, photo.height)
         small = Sheet(np.empty((height, width, 3), np.float32))
@@ -70,7 +71,7 @@ class Goal:
             if opacity is not None:
                 alpha = np.empty((height, width), np.float32) if alpha is None else alpha
                 alpha[area.top : area.bottom] = opacity
-        return self.gains(paint(small).transpose(2, 0, 1), alpha)
+        return self.gains(paint(small).transpose(2, 0, 1), alpha, threads=threads)
 
 
 def trial_size(width: int, height: int) -> tuple[int, int]:

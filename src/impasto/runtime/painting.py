@@ -123,10 +123,9 @@ def paint_whole(
 ) -> F32:
     """Paint a picture at once: float32 [H,W,3] in 0..1; see :func:`paint_parts`."""
     planes = to_planes(picture.rgb)
-    rest = beside(spec, planes, picture.alpha)
-    if even is not None and "photo_stats" in rest:
-        rest["photo_stats"] = even("photo_stats", rest["photo_stats"][0])[None]
-    feeds = {"code": code[None], **rest}
+    feeds = {"code": code[None], **beside(spec, planes, picture.alpha)}
+    if even is not None and "photo_stats" in feeds:
+        feeds["photo_stats"] = even("photo_stats", feeds["photo_stats"][0])[None]
     goal = Goal.of(spec, code)
 
     def run(planes: F32, finish: Callable[[F32], F32] = to_pixels) -> F32:
@@ -135,13 +134,14 @@ def paint_whole(
 
     foreseen = None
     if goal is not None and planes.shape[2] * planes.shape[3] > DIRECT:
-        foreseen = goal.foreseen(surface_of(picture), lambda small: run(to_planes(small.pixels)))
+        surface = surface_of(picture)
+        foreseen = goal.foreseen(surface, lambda small: run(to_planes(small.pixels)), threads=engine.threads)
 
     def matched(painted: F32) -> F32:
         assert goal is not None
         finite(painted)
-        gains = goal.gains(painted[0], picture.alpha) if foreseen is None else foreseen
-        return evened(gains, even).pixels(painted[0])
+        gains = goal.gains(painted[0], picture.alpha, threads=engine.threads) if foreseen is None else foreseen
+        return evened(gains, even).pixels(painted[0], threads=engine.threads)
 
     return finish(run(planes, to_pixels if goal is None else matched), picture.rgb)
 
@@ -291,7 +291,7 @@ def paint_parts(
         return made.pixels
 
     if goal is not None:
-        gains = evened(goal.foreseen(photo, tried), even)
+        gains = evened(goal.foreseen(photo, tried, threads=engine.threads), even)
     # One for all windows: memory that was used before is cheaper.
     planes = np.empty((1, 3, plan.height, plan.width), np.float32)
     for done, tile in enumerate(plan):
@@ -388,7 +388,7 @@ def _paint(
                 pixels = to_pixels(painted[:, :, rows, columns])
             else:
                 finite(painted[:, :, rows, columns])
-                pixels = gains.pixels(painted[0], rows, columns)
+                pixels = gains.pixels(painted[0], rows, columns, threads=engine.threads)
             result.put(band, finish(pixels, photo.rgb(band)) if finish.wants_photo else pixels)
         return painted[:0]
 

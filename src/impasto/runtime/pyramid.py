@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from impasto.runtime.crowd import shared_out
 from impasto.runtime.laplacian import LEVELS, STEP, doubled, doubled_rows, halved, join, split
 
 F32 = NDArray[np.float32]
@@ -47,6 +49,9 @@ STRIP, LEAST_ROWS = 1 << 20, 192
 
 SLICE, LEAST_SLICE = 1 << 15, 32
 """Pixels that are worked on at once, and rows: what is made in between stays in the cache, and in used memory."""
+
+MOST_THREADS = 4
+"""That share a picture's parts: each holds some 3 MB, and all wait for the same memory."""
 
 _UPPER = np.triu_indices(3)
 
@@ -82,12 +87,13 @@ class Gains:
         matrices, offset = numbers[:-6].reshape(LEVELS + 1, 3, 3), numbers[-6:-3]
         return cls(matrices.astype(np.float32), offset.astype(np.float32), *map(float, numbers[-3:]))
 
-    def pixels(self, planes: F32, rows: slice = slice(None), columns: slice = slice(None)) -> F32:
+    def pixels(self, planes: F32, rows: slice = slice(None), columns: slice = slice(None), *, threads: int = 1) -> F32:
         """A part of a picture with its bands so: new float32 [h,w,3] in 0..1.
 
         Args:
             planes: float32 [3,H,W] of any size, which is not changed; what lies around the part is looked at.
             rows, columns: which part, without steps.
+            threads: among which the work is shared; they change nothing in what comes out.
         """
         top, bottom, _ = rows.indices(planes.shape[1])
         left, right, _ = columns.indices(planes.shape[2])
@@ -98,16 +104,17 @@ class Gains:
             last = min(first + step, bottom)
             above, below = _around(first, last, planes.shape[1])
             seen = _edged(planes[:, above:below, near:far])
-            self._match(seen, first - above, left - near, out[first - top : last - top])
+            self._match(seen, first - above, left - near, out[first - top : last - top], threads)
         return out
 
-    def _match(self, x: F32, top: int, left: int, out: F32) -> None:
+    def _match(self, x: F32, top: int, left: int, out: F32, threads: int) -> None:
         """Fill ``out`` with the matched pixels of planes from a row and a column on."""
         x = x.clip(0, 1)
-        small, energy = _scanned(x)
+        small, energy = _scanned(x, threads)
         fine = _Finest(x, small, _evened(_contrast(energy, self.scale), self.power, self.level))
         rest = self._matched(small, 1)
-        for first, last in _spans(x):
+
+        def fill(first: int, last: int) -> None:
             start, stop = max(first, top), min(last, top + len(out))
             if start < stop:
                 part = _mixed(self.matrices[0], fine(first, last))
@@ -115,6 +122,8 @@ class Gains:
                 shown = part[:, start - first : stop - first, left : left + out.shape[1]]
                 for channel in range(3):
                     np.clip(shown[channel], 0.0, 1.0, out=out[start - top : stop - top, :, channel])
+
+        _shared(fill, x, threads)
 
     def _matched(self, x: F32, level: int) -> F32:
         mixed = _mixed(self.matrices[level], x)
@@ -134,7 +143,7 @@ def band_stats(planes: F32) -> F32:
     return np.append(roots[:, _UPPER[0], _UPPER[1]].ravel(), patchy).astype(np.float32)
 
 
-def gains_of(planes: F32, mean: F32, wanted: F32, weights: F32 | None = None) -> Gains:
+def gains_of(planes: F32, mean: F32, wanted: F32, weights: F32 | None = None, *, threads: int = 1) -> Gains:
     """What gives the bands of a painted picture the covariances that are wanted.
 
     Args:
@@ -143,12 +152,13 @@ def gains_of(planes: F32, mean: F32, wanted: F32, weights: F32 | None = None) ->
         wanted: float32 [NUMBERS], from :func:`band_stats` of a painting. The last, how patchy the finest band lies, may
             be 0: then it stays as it is.
         weights: float32 [H,W] in 0..1: how much each pixel counts; None for all alike.
+        threads: among which the work is shared; they change nothing in what comes out.
     """
     x = _edged(planes).clip(0, 1)
     shares = None if weights is None else _pooled(weights)
     target = np.zeros((LEVELS + 1, 3, 3))
     target[:, _UPPER[0], _UPPER[1]] = target[:, _UPPER[1], _UPPER[0]] = wanted[:-1].reshape(-1, 6)
-    small, energy = _scanned(x)
+    small, energy = _scanned(x, threads)
     places = np.full(energy.size, 1 / energy.size, np.float32) if shares is None else shares[-1]
     mean_energy = float((energy.ravel() * places).sum(dtype=np.float64))
     asked = max(0.0, float((target[0] ** 2).sum()) / 3 - BAND_FLOOR**2)
@@ -159,12 +169,12 @@ def gains_of(planes: F32, mean: F32, wanted: F32, weights: F32 | None = None) ->
     fine, bands = _Finest(x, small, _evened(contrast, power, level)), split(small, LEVELS - 1)
     low = bands[-1].reshape(3, -1)
     middle = low.mean(1) if shares is None else (low * shares[-1]).sum(1)
-    own = _roots(_second(fine, x, shares), bands, shares)
+    own = _roots(_second(fine, x, shares, threads), bands, shares)
     matrices = _limited(target @ np.linalg.inv(own))
     for _ in range(ROUNDS - 1):
         now = [_mixed(matrix.astype(np.float32), band) for matrix, band in zip(matrices[1:], bands, strict=True)]
         now[-1] += (mean - matrices[-1] @ middle).astype(np.float32)[:, None, None]
-        again, second = _seen(_Painted(fine, matrices[0].astype(np.float32), join(now)), x, shares)
+        again, second = _seen(_Painted(fine, matrices[0].astype(np.float32), join(now)), x, shares, threads)
         own = _roots(second, split(again, LEVELS - 1), shares)
         matrices = _limited(target @ np.linalg.inv(own) @ matrices)
     return Gains(matrices.astype(np.float32), (mean - matrices[-1] @ middle).astype(np.float32), power, level, scale)
@@ -206,38 +216,46 @@ class _Painted:
         return np.clip(part, 0, 1, out=part)
 
 
-def _scan(rows: Callable[[int, int], F32], like: F32, look: Callable[[F32, int, int], None]) -> F32:
+def _scan(
+    rows: Callable[[int, int], F32], like: F32, look: Callable[[F32, int, int], Any], threads: int
+) -> tuple[F32, list[Any]]:
     """A picture half as large; on the way each part of its finest band is looked at once.
 
     Args:
         rows: gives the picture's rows from one on and before another, [3,h,W].
         like: of the picture's shape.
         look: is given a part [3,h,W] of the band, and from which row on and before which it lies.
+        threads: among which the parts are shared.
+
+    Returns:
+        The smaller picture, and what was seen in each part, from above down.
     """
     _, height, width = like.shape
     small = np.empty((3, height // 2, width // 2), np.float32)
-    for first, last in _spans(like):
+
+    def part(first: int, last: int) -> Any:
         # Two rows of the smaller picture to each side: one is not known at the edge of a part, and one is looked at.
         above, below = max(0, first - 4), min(height, last + 4)
-        part = rows(above, below)
-        half = halved(part)
+        seen = rows(above, below)
+        half = halved(seen)
         small[:, first // 2 : last // 2] = half[:, (first - above) // 2 : (last - above) // 2]
         again = doubled_rows(half, first - above, last - above)
-        look(np.subtract(part[:, first - above : last - above], again, out=again), first, last)
-    return small
+        return look(np.subtract(seen[:, first - above : last - above], again, out=again), first, last)
+
+    return small, _shared(part, like, threads)
 
 
-def _scanned(x: F32) -> tuple[F32, F32]:
+def _scanned(x: F32, threads: int = 1) -> tuple[F32, F32]:
     """A picture half as large, and its finest band's mean square in cells of STEP x STEP pixels, [H/STEP,W/STEP]."""
-    energy = np.empty((x.shape[1] // STEP, x.shape[2] // STEP), np.float32)
 
-    def look(band: F32, first: int, last: int) -> None:
+    def look(band: F32, first: int, last: int) -> F32:
         squares = np.einsum("chw,chw->hw", band, band)
         squares = squares.reshape(-1, STEP, squares.shape[1]).sum(1)
-        squares = squares.reshape(len(squares), -1, STEP).sum(2)
-        energy[first // STEP : last // STEP] = squares / np.float32(3 * STEP * STEP)
+        mean: F32 = squares.reshape(len(squares), -1, STEP).sum(2) / np.float32(3 * STEP * STEP)
+        return mean
 
-    return _scan(lambda first, last: x[:, first:last], x, look), energy
+    small, energies = _scan(lambda first, last: x[:, first:last], x, look, threads)
+    return small, np.concatenate(energies)
 
 
 def _contrast(energy: F32, scale: float) -> F32:
@@ -261,22 +279,21 @@ def _evened(contrast: F32, power: float, level: float) -> F32 | None:
     return doubled(doubled(np.exp((contrast - np.float32(level)) * np.float32(power)).clip(1 / EVENED, EVENED)[None]))
 
 
-def _second(fine: _Finest, like: F32, shares: Sequence[F32] | None) -> F64:
+def _second(fine: _Finest, like: F32, shares: Sequence[F32] | None, threads: int = 1) -> F64:
     """Mean products of the channels of the finest band, float64 [3,3]."""
-    total = sum(_products(fine(*span), span, shares) for span in _spans(like))
-    return np.asarray(total / (like[0].size if shares is None else 1))
+    parts = _shared(lambda *span: _products(fine(*span), span, shares), like, threads)
+    return np.asarray(sum(parts) / (like[0].size if shares is None else 1))
 
 
-def _seen(painted: _Painted, like: F32, shares: Sequence[F32] | None) -> tuple[F32, F64]:
+def _seen(painted: _Painted, like: F32, shares: Sequence[F32] | None, threads: int) -> tuple[F32, F64]:
     """A painted picture half as large, and the mean products of its finest band."""
-    total = np.zeros((3, 3))
+    small, parts = _scan(painted, like, lambda band, *span: _products(band, span, shares), threads)
+    return small, np.asarray(sum(parts) / (like[0].size if shares is None else 1))
 
-    def look(band: F32, first: int, last: int) -> None:
-        nonlocal total
-        total += _products(band, (first, last), shares)
 
-    small = _scan(painted, like, look)
-    return small, total / (like[0].size if shares is None else 1)
+def _shared(work: Callable[[int, int], Any], like: F32, threads: int) -> list[Any]:
+    """What is made of each of ``_spans``, from above down."""
+    return shared_out(work, _spans(like), min(threads, MOST_THREADS))
 
 
 def _spans(x: F32) -> Iterator[tuple[int, int]]:
