@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from helpers import drawn_photo, make_style_bundle, style_manifest
 from impasto.errors import BundleError, ImpastoError
-from impasto.runtime import bands, painting, pyramid
+from impasto.runtime import band_rows, bands, painting, pyramid
 from impasto.runtime.bundle import GraphSpec
 from impasto.runtime.canvas import Sheet, surface_of
 from impasto.runtime.codes import format_table
@@ -127,17 +127,17 @@ def test_a_few_rows_at_a_time_is_the_same(brightness: float, monkeypatch: pytest
         return [band_stats(x), gains_of(x, goal, wanted).numbers, gains_of(x, goal, wanted, weights).numbers]
 
     whole, picture = measured(), (gains := gains_of(x, goal, wanted)).pixels(x)
-    monkeypatch.setattr(pyramid, "SLICE", 1)
+    monkeypatch.setattr(band_rows, "SLICE", 1)
     for rows in (8, 24, 64):
-        monkeypatch.setattr(pyramid, "LEAST_SLICE", rows)
+        monkeypatch.setattr(band_rows, "LEAST_SLICE", rows)
         for one, other in zip(whole, measured(), strict=True):
             np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(gains.pixels(x), picture, atol=1e-6)
 
 
 def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pyramid, "SLICE", 1)
-    monkeypatch.setattr(pyramid, "LEAST_SLICE", STEP)
+    monkeypatch.setattr(band_rows, "SLICE", 1)
+    monkeypatch.setattr(band_rows, "LEAST_SLICE", STEP)
     x, goal, wanted = planes(83, 157), np.full(3, 0.5, np.float32), band_stats(planes(seed=4))
     alone = gains_of(x, goal, wanted)
     for threads in (2, 3, 64):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from impasto.errors import BundleError
 from impasto.runtime.canvas import Sheet, Surface, resampled
 from impasto.runtime.manifest import GraphSpec
-from impasto.runtime.pyramid import NUMBERS, Gains, gains_of
+from impasto.runtime.pyramid import NUMBERS, Gains, Matching, gains_of
 
 F32 = NDArray[np.float32]
 
@@ -54,6 +54,13 @@ class Goal:
     def gains(self, planes: F32, alpha: F32 | None, *, threads: int = 1) -> Gains:
         """Of a painted picture, float32 [3,H,W] and its alpha [H,W]; so many threads may work on it."""
         return gains_of(planes, self.mean, self.wanted, alpha, threads=threads)
+
+    def matched(
+        self, planes: F32, alpha: F32 | None, even: Callable[[str, F32], F32] | None, *, threads: int = 1
+    ) -> F32:
+        """A painted picture [3,H,W] with its bands so: float32 [H,W,3] in 0..1; for ``even`` see :func:`evened`."""
+        picture = Matching(planes, threads=threads, keep=True)
+        return picture.pixels(evened(picture.gains(self.mean, self.wanted, alpha), even))
 
     def foreseen(self, photo: Surface, paint: Callable[[Sheet], F32], *, threads: int = 1) -> Gains:
         """Of a picture that is painted at a smaller size first.

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from impasto.errors import BundleError, ImpastoError
+from impasto.runtime.band_rows import BAND_FLOOR
 from impasto.runtime.latents import Mixture, draw_streams, lerp, slerp
 from impasto.runtime.pixels.color import COLOR_FLOOR
-from impasto.runtime.pyramid import BAND_FLOOR
 from impasto.runtime.style import Code, Style, StyleModel
 
 F64 = NDArray[np.float64]

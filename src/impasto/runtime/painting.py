@@ -134,14 +134,14 @@ def paint_whole(
 
     foreseen = None
     if goal is not None and planes.shape[2] * planes.shape[3] > DIRECT:
-        surface = surface_of(picture)
-        foreseen = goal.foreseen(surface, lambda small: run(to_planes(small.pixels)), threads=engine.threads)
+        foreseen = goal.foreseen(surface_of(picture), lambda it: run(to_planes(it.pixels)), threads=engine.threads)
 
     def matched(painted: F32) -> F32:
         assert goal is not None
         finite(painted)
-        gains = goal.gains(painted[0], picture.alpha, threads=engine.threads) if foreseen is None else foreseen
-        return evened(gains, even).pixels(painted[0], threads=engine.threads)
+        if foreseen is None:
+            return goal.matched(painted[0], picture.alpha, even, threads=engine.threads)
+        return evened(foreseen, even).pixels(painted[0], threads=engine.threads)
 
     return finish(run(planes, to_pixels if goal is None else matched), picture.rgb)
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from impasto.runtime.band_rows import BAND_FLOOR, LOW_FLOOR
 from impasto.runtime.laplacian import LEVELS, STEP
-from impasto.runtime.pyramid import BAND_FLOOR, LOW_FLOOR
 from impasto.training.nets.blocks import symmetric_root
 from impasto.training.nets.pyramid import halved, split
 

@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from impasto.runtime import pyramid as plain
+from impasto.runtime.band_rows import BAND_FLOOR, CONTRAST_FLOOR, EVENED, LOW_FLOOR
 from impasto.runtime.laplacian import LEVELS, STEP
-from impasto.runtime.pyramid import BAND_FLOOR, LARGEST_GAIN, LOW_FLOOR, NUMBERS, ROUNDS
+from impasto.runtime.pyramid import LARGEST_GAIN, NUMBERS, ROUNDS
 from impasto.training.nets.blocks import edge_pad, invert_symmetric, symmetric_root, unpack_symmetric
 
 _UPPER = [0, 1, 2, 4, 5, 8]
@@ -76,7 +77,7 @@ def energy(band: Tensor) -> Tensor:
 
 def patchiness(squares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Logarithms of contrast where mean squares are [N,1,h,w], their mean and their deviation, [N,1,1,1] both."""
-    found = 0.5 * (squares + plain.CONTRAST_FLOOR**2).log()
+    found = 0.5 * (squares + CONTRAST_FLOOR**2).log()
     mean = found.mean((1, 2, 3), keepdim=True)
     return found, mean, ((found - mean).square().mean((1, 2, 3), keepdim=True) + 1e-6).sqrt()
 
@@ -94,7 +95,7 @@ def evened(band: Tensor, wanted: Tensor, spread: Tensor) -> Tensor:
     scale = asked / squares.mean((1, 2, 3)).clamp(min=1e-12)
     found, level, own = patchiness(scale.clamp(max=LARGEST_GAIN**2)[:, None, None, None] * squares)
     power = (wanted[:, None, None, None] / own).clamp(*plain.POWERS) - 1
-    gains = ((found - level) * power).exp().clamp(1 / plain.EVENED, plain.EVENED)
+    gains = ((found - level) * power).exp().clamp(1 / EVENED, EVENED)
     for _ in range(LEVELS):
         gains = doubled(gains)
     return band * gains
