@@ -20,13 +20,15 @@ from impasto.runtime.grain import grain
 from impasto.runtime.picture import Picture, color_stats
 from impasto.runtime.style import StyleModel
 from impasto.training import export as export_module
+from impasto.training import loop
 from impasto.training.checkpoint import load_checkpoint, module_tensors, save_checkpoint
 from impasto.training.export import PARITY, export, frozen, load_run, portable
 from impasto.training.journal import Journal
 from impasto.training.nets import NETS
 from impasto.training.nets.blocks import ModulatedConv, SlowLinear
 from impasto.training.recipe import StyleRecipe, recipe_hash
-from impasto.training.recover import recover_painter
+from impasto.training.recover import recover_encoder, recover_painter
+from impasto.training.tasks.style import StyleTask
 from training.support import tiny_recipe
 
 CREATED = "2025-01-02"
@@ -178,6 +180,36 @@ def test_the_mean_of_two_runs(made: Made, tmp_path: Path, pictures: Path) -> Non
     other = make_run(tmp_path / "other", pictures, net={"code": 12}, styles=[])
     with pytest.raises(TrainingError, match="there is no mean of the two"):
         export(first, tmp_path / "none.impasto", mean_with=other, dreams=0)
+
+
+def test_a_run_may_start_from_a_model_file(
+    made: Made, tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the encoder of the run that it was exported from, to the bit, and its painter all but so."""
+    first, out, _, _ = made
+    theirs = load_checkpoint(first / "checkpoint.safetensors")
+    monkeypatch.setattr(StyleTask, "sample", lambda *_: np.zeros((8, 8, 3), np.uint8))
+    recipe = tiny_recipe(pictures, start=str(out), steps=1, optim={"lr": 1e-12}, net={"variational": True})
+    loop.run(StyleTask(recipe, keep=tmp_path / "keep"), Journal(tmp_path / "run"))
+    ours = load_checkpoint(tmp_path / "run" / "checkpoint.safetensors")
+    for key, value in theirs.part("ema.encoder").items():
+        torch.testing.assert_close(ours.part("ema.encoder")[key], value, rtol=0, atol=1e-9)
+    for key, value in theirs.part("ema.painter").items():
+        torch.testing.assert_close(ours.part("ema.painter")[key], value, rtol=1e-5, atol=1e-7)
+    assert ours.part("ema.doubt") and not theirs.part("ema.doubt")  # what a model file lacks starts anew
+    other = tiny_recipe(pictures, start=str(out), net={"code": 12})
+    with pytest.raises(TrainingError, match="does not fit the network's"):
+        loop.run(StyleTask(other, keep=tmp_path / "keep"), Journal(tmp_path / "other"))
+
+
+def test_the_bundled_encoder_can_learn_again() -> None:
+    bundle = Bundle.open("anystyle")
+    encoder = recover_encoder(bundle)
+    graph = onnx.load_from_string(bundle.read("encoder.onnx")).graph
+    kept = {one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer}
+    same = [name for name, value in encoder.state_dict().items() if name in kept]
+    assert len(same) > 10
+    assert all(np.array_equal(encoder.state_dict()[name].numpy(), kept[name]) for name in same)
 
 
 def test_instance_norm_exports_too(tmp_path: Path, pictures: Path) -> None:

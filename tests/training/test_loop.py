@@ -110,6 +110,9 @@ def test_a_run_may_start_from_the_average_of_another(tmp_path: Path) -> None:
     torch.testing.assert_close(state(tmp_path / "run")["model.line.weight"], state(base.folder)["ema.line.weight"])
     with pytest.raises(TrainingError, match="no checkpoint at"):
         run(ToyTask(recipe_of(tmp_path, start=str(tmp_path / "none"))), Journal(tmp_path / "other"))
+    with pytest.raises(TrainingError, match=r"cannot start from a model file \(none.impasto\): name a run folder"):
+        run(ToyTask(recipe_of(tmp_path, start=str(tmp_path / "none.impasto"))), Journal(tmp_path / "other"))
+    assert not (tmp_path / "other").exists()
 
 
 # Saving, sampling, reporting ----------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from impasto.errors import TrainingError
 from impasto.runtime.bundle import Bundle
 from impasto.training.nets.blocks import ModulatedConv, ModulatedResidual, ModulatedUp, SlowLinear, color_stats
 from impasto.training.nets.style import GRAIN, Painter
-from impasto.training.recover import painter_difference, recover_painter
+from impasto.training.recover import painter_difference, recover_encoder, recover_painter
 from impasto.training.shrink import halved, shrunk
 from training.bases import make_base, painter_graph, tiny_painter
 
@@ -108,3 +108,10 @@ def test_half_the_width_keeps_what_matters() -> None:
     with torch.no_grad():
         whole.down.weight.normal_()
     assert float((painted(shrunk(whole)) - painted(whole)).abs().max()) > 1e-3
+
+
+def test_an_encoder_of_another_kind_is_refused(base: Path) -> None:
+    with pytest.raises(
+        TrainingError, match=r"^The encoder in base.impasto cannot be trained further \(\d layers where 6"
+    ):
+        recover_encoder(Bundle.open(base))

@@ -29,7 +29,7 @@ from impasto.training.data import Prefetch
 from impasto.training.journal import Journal
 from impasto.training.recipe import OptimTable, recipe_hash
 from impasto.training.stopping import Wish, stop_signals
-from impasto.training.task import Task, Turn
+from impasto.training.task import Task, Turn, first_checkpoint
 
 __all__ = ["Outcome", "Task", "Turn", "pick_device", "rate", "run", "set_threads", "usable_cores"]
 
@@ -180,7 +180,7 @@ class _Job:
         self.players = [_Player(turn, task) for turn in turns]
         self.autocast = torch.autocast(task.device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
         if recipe.start and found is None:
-            first, fresh = load_checkpoint(Journal(recipe.start).checkpoint), getattr(task, "fresh", ())
+            first, fresh = first_checkpoint(task), getattr(task, "fresh", ())
             there = {name: m for name, m in modules.items() if name not in fresh or first.part(f"ema.{name}")}
             restore_modules(there, first, "ema")
             if hasattr(task, "begin"):

@@ -74,7 +74,9 @@ class Recipe(Table, ABC):
     seed: int = 0
     precision: Literal["bf16", "fp32"] = "bf16"
     optim: OptimTable = OptimTable()
-    start: str = Field(default="", description="run folder whose averaged networks this run starts from")
+    start: str = Field(
+        default="", description="run folder whose averaged networks this run starts from, or a model file (style only)"
+    )
     licence: LicenceTable = LicenceTable()
     save_every: int = Field(default=500, ge=1, description="steps between checkpoints")
     sample_every: int = Field(default=1000, ge=1, description="steps between sample grids")

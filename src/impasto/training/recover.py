@@ -1,4 +1,4 @@
-"""A painter that can learn again, from a model file: the inverse of ``export.to_onnx``.
+"""Networks that can learn again, from a model file: the inverse of ``export.to_onnx``.
 
 A model file holds graphs, not checkpoints. The exporter multiplies small constants out (a slow layer's rate, the
 interpolation in an up-convolution) and then gives them names of its own, so weights are found by the order in which the
@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from impasto.errors import TrainingError
 from impasto.runtime.bundle import Bundle
 from impasto.runtime.engine import Engine
+from impasto.training.checkpoint import Checkpoint, module_tensors
 from impasto.training.export import PARITY, SIZES
 from impasto.training.nets.blocks import PATCH, ModulatedConv, ModulatedUp, SlowLinear, color_stats
-from impasto.training.nets.style import GRAIN, Painter, StyleSpec
+from impasto.training.nets.style import GRAIN, Painter, StyleEncoder, StyleSpec
 
 F32 = NDArray[np.float32]
 
@@ -51,6 +52,50 @@ def recover_painter(bundle: Bundle) -> Painter:
     return painter
 
 
+def recover_encoder(bundle: Bundle) -> StyleEncoder:
+    """The style encoder of a model file as a torch network, in evaluation mode, float32, on the CPU, to the bit.
+
+    Args:
+        bundle: a model of kind ``style``.
+
+    Raises:
+        TrainingError: the file was not exported from a network of this family, or the recovered network's codes are
+            others than the file's by more than ``PARITY``.
+    """
+    encoder = StyleEncoder(_spec(bundle)).eval().requires_grad_(False)
+    _, raw = bundle.graph("encoder")
+    graph = _Constants(raw)
+    convs = [(kernel, bias) for kernel, bias in graph.convolutions() if bias is not None]
+    linears, norms = list(graph.linears()), list(graph.norms())
+    if (len(convs), len(linears), len(norms)) != (4, 2, 2):
+        raise _foreign(bundle, f"{len(convs) + len(linears)} layers where 6 are expected", "encoder")
+    pairs: list[tuple[Tensor, F32]] = []
+    for layer, (kernel, bias) in zip((encoder.conv1, encoder.conv2, encoder.conv3, encoder.conv4), convs, strict=True):
+        assert layer.bias is not None
+        side = kernel.shape[2]
+        pairs += [(layer.weight, _in_patches(kernel) if side == 3 * PATCH else kernel), (layer.bias, bias)]
+    for linear, ((weight, _), (offset, _)) in zip((encoder.head[0], encoder.head[2]), linears, strict=True):
+        assert isinstance(linear, nn.Linear)
+        pairs += [(linear.weight, weight), (linear.bias, offset)]
+    for norm, (mean, deviation) in zip((encoder.norm, encoder.whiten), norms, strict=True):
+        pairs += [(norm.mean, mean), (norm.deviation, deviation)]
+    _copy(pairs, bundle, "encoder")
+    difference = _encoder_difference(encoder, raw)
+    if not difference < PARITY:
+        raise _foreign(bundle, f"what was read back gives codes that differ by {difference:.2g}", "encoder")
+    return encoder
+
+
+def checkpoint_of(bundle: Bundle) -> Checkpoint:
+    """A model file of kind ``style`` as the checkpoint of a run that knows the painter and the encoder alone.
+
+    Raises:
+        TrainingError: see ``recover_painter`` and ``recover_encoder``.
+    """
+    networks = {"painter": recover_painter(bundle), "encoder": recover_encoder(bundle)}
+    return Checkpoint(module_tensors(networks, "ema"), bundle.manifest.step, "")
+
+
 def _spec(bundle: Bundle) -> StyleSpec:
     try:
         return StyleSpec.model_validate(bundle.manifest.recipe.get("net"))
@@ -58,11 +103,19 @@ def _spec(bundle: Bundle) -> StyleSpec:
         raise _foreign(bundle, "its manifest describes no network of this version") from error
 
 
-def _foreign(bundle: Bundle, why: str) -> TrainingError:
+def _foreign(bundle: Bundle, why: str, what: str = "painter") -> TrainingError:
     return TrainingError(
-        f"The painter in {bundle.path.name} cannot be trained further ({why}): "
+        f"The {what} in {bundle.path.name} cannot be trained further ({why}): "
         "start from a model that this version of impasto exported."
     )
+
+
+@torch.no_grad()
+def _copy(pairs: Iterable[tuple[Tensor, F32]], bundle: Bundle, what: str = "painter") -> None:
+    for mine, theirs in pairs:
+        if tuple(mine.shape) != theirs.shape:
+            raise _foreign(bundle, f"a layer of {theirs.shape} where {tuple(mine.shape)} is expected", what)
+        mine.copy_(torch.from_numpy(np.array(theirs, np.float32)))
 
 
 @torch.no_grad()
@@ -83,14 +136,16 @@ def _fill(painter: Painter, raw: bytes, bundle: Bundle) -> None:
     for conv, kernel in zip(convs, kernels, strict=True):
         pairs.append((conv.weight, _unfolded(kernel, conv.taps) if isinstance(conv, ModulatedUp) else kernel))
     kernel, bias = looks[0]
-    parts = kernel.reshape(len(kernel), 3, 3, PATCH, 3, PATCH).transpose(0, 1, 3, 5, 2, 4)  # [O,c,dy,dx,ky,kx]
-    pairs.append((painter.look.weight, parts.reshape(len(kernel), 3 * PATCH * PATCH, 3, 3)))
+    pairs.append((painter.look.weight, _in_patches(kernel)))
     assert painter.look.bias is not None and bias is not None
     pairs.append((painter.look.bias, bias))
-    for mine, theirs in pairs:
-        if tuple(mine.shape) != theirs.shape:
-            raise _foreign(bundle, f"a layer of {theirs.shape} where {tuple(mine.shape)} is expected")
-        mine.copy_(torch.from_numpy(np.array(theirs, np.float32)))
+    _copy(pairs, bundle)
+
+
+def _in_patches(kernel: F32) -> F32:
+    """[O,3,12,12] -> [O,48,3,3]: what ``PatchConv.freeze`` made it of."""
+    parts = kernel.reshape(len(kernel), 3, 3, PATCH, 3, PATCH).transpose(0, 1, 3, 5, 2, 4)  # [O,c,dy,dx,ky,kx]
+    return parts.reshape(len(kernel), 3 * PATCH * PATCH, 3, 3)
 
 
 def _call_order(painter: Painter) -> tuple[list[SlowLinear], list[ModulatedConv]]:
@@ -138,6 +193,19 @@ class _Constants:
                 weight, multiplied = self._scaled(node.input[1])
                 yield (weight if across else weight.T, multiplied), self._scaled(node.input[2])
 
+    def norms(self) -> Iterator[tuple[F32, F32]]:
+        """Mean [D] and deviation [D] of every fixed norm, in order."""
+        for node in self._graph.node:
+            if node.op_type == "Div" and node.input[1] in self._kept:
+                maker, deviation = self._makers.get(node.input[0]), self._kept[node.input[1]]
+                if (
+                    maker is not None
+                    and maker.op_type == "Sub"
+                    and maker.input[1] in self._kept
+                    and deviation.ndim == 1
+                ):
+                    yield self._kept[maker.input[1]], deviation
+
     def _scaled(self, name: str) -> _Scaled:
         """A constant, and whether the layer's rate was multiplied into it already."""
         if name in self._kept:
@@ -175,6 +243,19 @@ def _unfolded(kernel: F32, taps: Tensor) -> F32:
     solve = np.linalg.pinv(taps.double().numpy().reshape(6, 3)).reshape(3, 2, 3)  # [k,p,a]
     found: F32 = np.einsum("kpa,lqb,opqiab->oikl", solve, solve, phases, optimize=True).astype(np.float32)
     return found
+
+
+@torch.no_grad()
+def _encoder_difference(encoder: StyleEncoder, raw: bytes) -> float:
+    """Largest difference between a network and a graph at any number of the codes of random pictures; see below."""
+    engine, worst, random = Engine(raw, threads=1), np.float32(0), torch.Generator().manual_seed(0)
+    for size in ((64, 64), (128, 80)):
+        style = nn.functional.interpolate(torch.rand(1, 3, 16, 16, generator=random), size, mode="bicubic").clamp(0, 1)
+        theirs, ours = engine.run({"style": style.numpy()})[engine.outputs[0]], encoder(style).numpy()
+        if ours.shape != theirs.shape:
+            return float("inf")
+        worst = np.maximum(worst, np.abs(ours - theirs).max())
+    return float(worst)
 
 
 @torch.no_grad()

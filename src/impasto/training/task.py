@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from impasto.errors import TrainingError
+from impasto.runtime.bundle import SUFFIX
+from impasto.training.checkpoint import Checkpoint, load_checkpoint
 from impasto.training.data import Pixels
+from impasto.training.journal import Journal
 from impasto.training.recipe_base import Recipe
 
 
@@ -42,6 +47,7 @@ class Task(Protocol):
     - ``best: str``: the figure of ``watch`` by which the best state is kept (least is best), or empty.
     - ``notes: Mapping[str, Any]``: what goes into the run folder at the start, as ``name.json``.
     - ``fresh: frozenset[str]``: networks that the run named by ``recipe.start`` may lack; these then start anew.
+    - ``of_model(path: Path) -> Checkpoint``: the networks of a model file, which ``recipe.start`` may then name, too.
     - ``row: int``: height in pixels of the row of a sample grid that goes into the timeline, or 0.
     """
 
@@ -54,3 +60,21 @@ class Task(Protocol):
     def batch(self, index: int) -> Any: ...
     def loss(self, turn: str, batch: Any, step: int) -> tuple[Tensor, dict[str, Tensor]]: ...
     def sample(self, modules: Mapping[str, nn.Module]) -> Pixels: ...
+
+
+def first_checkpoint(task: Task) -> Checkpoint:
+    """What ``recipe.start`` names: the newest checkpoint of a run folder, or a model file.
+
+    Raises:
+        TrainingError: it cannot be read, or a run of this task cannot start from a model file.
+        BundleError: it is no whole model file.
+    """
+    start = Path(task.recipe.start)
+    if start.suffix != SUFFIX:
+        return load_checkpoint(Journal(start).checkpoint)
+    if not hasattr(task, "of_model"):
+        raise TrainingError(
+            f"A run of the task {task.recipe.task!r} cannot start from a model file ({start.name}): name a run folder."
+        )
+    found: Checkpoint = task.of_model(start)
+    return found

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from impasto.progress import OnProgress, silent
+from impasto.runtime.bundle import Bundle
 from impasto.training import distributed
+from impasto.training.checkpoint import Checkpoint
 from impasto.training.data import Box, EndlessSampler, ImageFolder, Pixels, pattern_weights, random_square
 from impasto.training.losses import perceptual
 from impasto.training.losses.variational import LOGVAR_RANGE, gaussian_kl, reparameterise
@@ -23,6 +25,7 @@ from impasto.training.nets.pyramid import band_stats
 from impasto.training.nets.style import COLORS, Painter, StyleDoubt, StyleEncoder, StyleHint
 from impasto.training.nets.style_teacher import StyleTeacher, translate
 from impasto.training.recipe import StyleRecipe
+from impasto.training.recover import checkpoint_of
 from impasto.training.task import Turn
 from impasto.training.tasks.style_looks import floats, looks, made_grain, stack
 from impasto.training.tasks.style_rival import CRITIC, Rival, turns
@@ -125,7 +128,7 @@ class StyleTask:
             self.turns = turns(list(self.modules))
         if self.teacher is not None:
             self.modules["teacher"] = self.teacher
-        self.fresh = frozenset({"doubt", "teacher", CRITIC})
+        self.fresh = frozenset({"doubt", "hint", "teacher", CRITIC})
         self._stats = StyleStats(
             keep or cache_folder() / "style-stats",
             self._stats_key(len(weights)),
@@ -226,6 +229,10 @@ class StyleTask:
         return styles, self._gram_targets(entries, styles)
 
     @torch.no_grad()
+    def of_model(self, path: Path) -> Checkpoint:
+        """The networks of a model file of kind ``style``; see ``recover.checkpoint_of``."""
+        return checkpoint_of(Bundle.open(path, kind="style"))
+
     def begin(self, taken: Collection[str]) -> None:
         """After networks of another run were taken over: they learn the teacher's codes, unless they know them."""
         if self.teacher is None or "teacher" in taken:
