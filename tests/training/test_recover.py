@@ -111,7 +111,5 @@ def test_half_the_width_keeps_what_matters() -> None:
 
 
 def test_an_encoder_of_another_kind_is_refused(base: Path) -> None:
-    with pytest.raises(
-        TrainingError, match=r"^The encoder in base.impasto cannot be trained further \(\d layers where 6"
-    ):
+    with pytest.raises(TrainingError, match=r"^The encoder in base.impasto cannot be .* \(\d layers where 6"):
         recover_encoder(Bundle.open(base))
