@@ -94,7 +94,7 @@ def add_int8(
 
     def finish(painted: NDArray[np.float32], feeds: Feeds) -> NDArray[np.float32]:
         goal = Goal.of(spec, feeds["code"][0])
-        return painted if goal is None else goal.gains(painted[0], None).pixels(painted[0])
+        return painted if goal is None else goal.matched(painted[0], None, None)
 
     found = choose(graph, calibration(), trial, bar=bar, finish=finish, progress=progress)
     progress(Progress(0, None, "stages", "timing"))
