@@ -189,7 +189,8 @@ def test_a_run_may_start_from_a_model_file(
     first, out, _, _ = made
     theirs = load_checkpoint(first / "checkpoint.safetensors")
     monkeypatch.setattr(StyleTask, "sample", lambda *_: np.zeros((8, 8, 3), np.uint8))
-    recipe = tiny_recipe(pictures, start=str(out), steps=1, optim={"lr": 1e-12}, net={"variational": True})
+    changes = {"optim": {"lr": 1e-12}, "net": {"variational": True}, "loss": {"hint": 0.0}}
+    recipe = tiny_recipe(pictures, start=str(out), steps=1, **changes)
     loop.run(StyleTask(recipe, keep=tmp_path / "keep"), Journal(tmp_path / "run"))
     ours = load_checkpoint(tmp_path / "run" / "checkpoint.safetensors")
     for key, value in theirs.part("ema.encoder").items():
@@ -197,7 +198,7 @@ def test_a_run_may_start_from_a_model_file(
     for key, value in theirs.part("ema.painter").items():
         torch.testing.assert_close(ours.part("ema.painter")[key], value, rtol=1e-5, atol=1e-7)
     assert ours.part("ema.doubt") and not theirs.part("ema.doubt")  # what a model file lacks starts anew
-    other = tiny_recipe(pictures, start=str(out), net={"code": 12})
+    other = tiny_recipe(pictures, start=str(out), net={"code": 12}, loss={"hint": 0.0})
     with pytest.raises(TrainingError, match="does not fit the network's"):
         loop.run(StyleTask(other, keep=tmp_path / "keep"), Journal(tmp_path / "other"))
 

@@ -128,7 +128,7 @@ class StyleTask:
             self.turns = turns(list(self.modules))
         if self.teacher is not None:
             self.modules["teacher"] = self.teacher
-        self.fresh = frozenset({"doubt", "hint", "teacher", CRITIC})
+        self.fresh = frozenset({"doubt", "teacher", CRITIC})
         self._stats = StyleStats(
             keep or cache_folder() / "style-stats",
             self._stats_key(len(weights)),
