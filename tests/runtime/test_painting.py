@@ -14,13 +14,14 @@ import pytest
 from helpers import drawn_photo, make_style_bundle, style_manifest
 from impasto.errors import EngineError, ImpastoError
 from impasto.progress import Progress
-from impasto.runtime import painting, style
+from impasto.runtime import painting, style, whole
 from impasto.runtime.bundle import TensorSpec
 from impasto.runtime.canvas import Sheet, surface_of
 from impasto.runtime.engine import Engine
-from impasto.runtime.painting import Finish, parts_limit, pixel_cost
+from impasto.runtime.painting import parts_limit, pixel_cost
 from impasto.runtime.picture import Picture, keep_colors
 from impasto.runtime.style import StyleModel
+from impasto.runtime.whole import Finish
 
 PLENTY = 10**15
 GB = 10**9
@@ -316,11 +317,11 @@ def test_what_is_done_with_painted_pixels() -> None:
 def test_statistics_of_the_first_kind_and_none(tmp_path: Path, model: StyleModel) -> None:
     spec = style_manifest().graphs["painter"]
     planes = np.ascontiguousarray(drawn_photo(24, 16).transpose(2, 0, 1))[None]
-    assert painting.beside(spec, planes, None)["photo_stats"].shape == (1, 6)
+    assert whole.beside(spec, planes, None)["photo_stats"].shape == (1, 6)
     nine = tuple(
         TensorSpec(name="photo_stats", shape=(1, 9), meaning="m") if one.name == "photo_stats" else one
         for one in spec.inputs
     )
-    assert painting.beside(replace(spec, inputs=nine), planes, None)["photo_stats"].shape == (1, 9)
+    assert whole.beside(replace(spec, inputs=nine), planes, None)["photo_stats"].shape == (1, 9)
     bare = tuple(one for one in spec.inputs if one.name != "photo_stats")
-    assert painting.beside(replace(spec, inputs=bare), planes, None) == {}
+    assert whole.beside(replace(spec, inputs=bare), planes, None) == {}

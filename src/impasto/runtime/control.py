@@ -30,7 +30,8 @@ from impasto.runtime.stopping import heeded_stop
 from impasto.runtime.tiles import Area
 
 if TYPE_CHECKING:
-    from impasto.runtime.style import Even, StyleModel
+    from impasto.runtime.style import StyleModel
+    from impasto.runtime.whole import Even
 
 F32 = NDArray[np.float32]
 Palette: TypeAlias = int | Sequence[Sequence[float]] | NDArray[Any]

@@ -181,6 +181,10 @@ class GraphSpec(_Part):
             "numbers before the last nine of a code that say how the bands of what is painted vary", _whole(0)
         ),
     )
+    under: int = field(
+        default=0, metadata=_is("smaller paintings that lie under what is painted, each of half the size", _whole(0))
+    )
+    ground: float = field(default=0.0, metadata=_is("how much of them shows through, 0 to 1", _number))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

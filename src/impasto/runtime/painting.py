@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -18,17 +17,18 @@ from numpy.typing import NDArray
 from impasto.errors import ImpastoError
 from impasto.progress import OnProgress, Progress, silent
 from impasto.runtime.bands import DIRECT, Goal, evened
-from impasto.runtime.canvas import BAND, Sheet, Surface, moments_of, planes_of, surface_of
+from impasto.runtime.canvas import BAND, Sheet, Surface, moments_of, planes_of
 from impasto.runtime.engine import Engine, ruled
 from impasto.runtime.grain import CELL, grain_beside
 from impasto.runtime.laplacian import STEP
 from impasto.runtime.manifest import GraphSpec
 from impasto.runtime.memory import default_limit, resident, said_size
-from impasto.runtime.picture import Picture, color_stats, keep_colors, rgb_stats
 from impasto.runtime.pixels.color import as_color_stats, as_rgb_stats
-from impasto.runtime.planes import finite, to_pixels, to_planes
+from impasto.runtime.planes import finite, to_pixels
 from impasto.runtime.pyramid import REACH, Gains
 from impasto.runtime.tiles import Area, Tile, TilePlan, least_pixels, plan_tiles
+from impasto.runtime.underpaint import LARGEST, Under
+from impasto.runtime.whole import RGB_NUMBERS, Even, Finish, at_size
 
 F32 = NDArray[np.float32]
 Size: TypeAlias = tuple[int, int]
@@ -71,79 +71,13 @@ s a megapixel for that where the machine had used the pages lately and 0.2 s whe
 it; the work that windows share is spent on every picture, memory once in the life of an engine.
 """
 
-_COLORS = 6
+UNDER_COST = 60
+"""Bytes for each pixel of the largest painting that lies under: it, its photo, and what the two differ by."""
+
 _RESERVE = 48_000_000  # bytes: bands of pixels on their way, and what Python and the engine take in passing
 _PROBE, _GLANCE = 512, 256  # pixels: sides of the corner that is painted to see what a network takes
 _AMPLE = 3  # times the memory that the bundled painter takes
 _RELOAD = 1_000_000  # pixels that are painted in the time that loading an engine and seeing what it takes is
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """What is done with painted pixels.
-
-    Attributes:
-        share: 0 to 1, how much of the photo's own pixels is mixed in.
-        keep_colors: take the photo's colours.
-    """
-
-    share: float = 0.0
-    keep_colors: bool = False
-
-    @property
-    def wants_photo(self) -> bool:
-        return self.share > 0 or self.keep_colors
-
-    def __call__(self, painted: F32, photo: F32) -> F32:
-        """float32 [h,w,3] of both; ``painted`` may be changed."""
-        if self.share > 0:
-            painted += np.float32(self.share) * (photo - painted)
-        return keep_colors(painted, photo) if self.keep_colors else painted
-
-
-def beside(spec: GraphSpec, planes: F32, alpha: F32 | None) -> dict[str, F32]:
-    """What a painter takes besides the photo [1,3,H,W] and the code, by name: the inputs in the manifest."""
-    feeds = {}
-    for tensor in spec.inputs:
-        if tensor.name == "photo_stats":
-            measure = rgb_stats if tensor.shape[1] == _COLORS else color_stats
-            # Of the planes, because numpy sums what lies side by side faster.
-            feeds["photo_stats"] = measure(planes[0].transpose(1, 2, 0), alpha)[None]
-    return {**feeds, **grain_beside(spec, planes.shape[2], planes.shape[3])}
-
-
-def paint_whole(
-    engine: Engine,
-    spec: GraphSpec,
-    picture: Picture,
-    code: F32,
-    finish: Finish,
-    *,
-    even: Callable[[str, F32], F32] | None = None,
-) -> F32:
-    """Paint a picture at once: float32 [H,W,3] in 0..1; see :func:`paint_parts`."""
-    planes = to_planes(picture.rgb)
-    feeds = {"code": code[None], **beside(spec, planes, picture.alpha)}
-    if even is not None and "photo_stats" in feeds:
-        feeds["photo_stats"] = even("photo_stats", feeds["photo_stats"][0])[None]
-    goal = Goal.of(spec, code)
-
-    def run(planes: F32, finish: Callable[[F32], F32] = to_pixels) -> F32:
-        given = {**feeds, **grain_beside(spec, planes.shape[2], planes.shape[3])}
-        return engine.run_picture("photo", planes, given, minimum=spec.minimum, multiple=spec.multiple, finish=finish)
-
-    foreseen = None
-    if goal is not None and planes.shape[2] * planes.shape[3] > DIRECT:
-        foreseen = goal.foreseen(surface_of(picture), lambda it: run(to_planes(it.pixels)), threads=engine.threads)
-
-    def matched(painted: F32) -> F32:
-        assert goal is not None
-        finite(painted)
-        if foreseen is None:
-            return goal.matched(painted[0], picture.alpha, even, threads=engine.threads)
-        return evened(foreseen, even).pixels(painted[0], threads=engine.threads)
-
-    return finish(run(planes, to_pixels if goal is None else matched), picture.rgb)
 
 
 def parts_limit(
@@ -246,7 +180,8 @@ def paint_parts(
     limit: int,
     reserve: int = 0,
     again: bool = False,
-    even: Callable[[str, F32], F32] | None = None,
+    under: Under | None = None,
+    even: Even | None = None,
     progress: OnProgress = silent,
 ) -> TilePlan:
     """Paint a picture window by window.
@@ -260,6 +195,7 @@ def paint_parts(
         limit: bytes that this process may hold.
         reserve: bytes of those that the caller will need.
         again: as :func:`cut` takes it.
+        under: what lies under, if anything.
         even: as ``StyleModel.paint`` takes it.
         progress: told of each window.
 
@@ -275,28 +211,48 @@ def paint_parts(
     feeds = {"code": code[None]}
     for tensor in spec.inputs:
         if tensor.name == "photo_stats":
-            as_stats = as_rgb_stats if tensor.shape[1] == _COLORS else as_color_stats
+            as_stats = as_rgb_stats if tensor.shape[1] == RGB_NUMBERS else as_color_stats
             stats = as_stats(*moments_of(photo))
             feeds["photo_stats"] = (stats if even is None else even("photo_stats", stats))[None]
-    engine, plan = _planned(painter, name, spec, photo, feeds, limit=limit, reserve=reserve, again=again)
-    goal, gains = Goal.of(spec, code), None
+    kept = 0 if under is None else min(UNDER_COST * LARGEST, UNDER_COST * photo.height * photo.width // 4)
+    engine, plan = _planned(painter, name, spec, photo, feeds, limit=limit, reserve=reserve + kept, again=again)
 
-    def tried(small: Sheet) -> F32:
+    def tried(small: Surface) -> F32:
         # In windows no larger than those for which there is room.
-        made = Sheet(np.empty_like(small.pixels))
+        made = Sheet(np.empty((small.height, small.width, 3), np.float32))
         windows = cut(spec, small.height, small.width, pixels=plan.height * plan.width)
         canvas = np.empty((1, 3, windows.height, windows.width), np.float32)
         for tile in windows:
-            _paint(engine, spec, small, made, tile, canvas, feeds, None, Finish())
+            _paint(engine, spec, small, small, made, tile, canvas, feeds, None, Finish())
         return made.pixels
 
-    if goal is not None:
-        gains = evened(goal.foreseen(photo, tried, threads=engine.threads), even)
+    def gains_for(seen: Surface, code: F32, even: Even | None) -> Gains | None:
+        goal = Goal.of(spec, code)
+        if goal is None:
+            return None
+        if seen.height * seen.width > DIRECT:
+            return evened(goal.foreseen(seen, tried, threads=engine.threads), even)
+        planes, alpha = tried(seen).transpose(2, 0, 1), seen.alpha(Area(0, 0, seen.height, seen.width))
+        return evened(goal.gains(planes, alpha, threads=engine.threads), even)
+
+    def paint(seen: Surface, code: F32, colors: F32, halvings: int) -> F32:
+        feeds["code"], feeds["photo_stats"] = code[None], colors[None]
+        gains = gains_for(seen, code, at_size(even, halvings))
+        painted = tried(seen)
+        if gains is None:
+            return painted
+        return gains.pixels(np.ascontiguousarray(painted.transpose(2, 0, 1)), threads=engine.threads)
+
+    seen = photo
+    if under is not None and "photo_stats" in feeds:
+        seen, colors = under.laid(photo, feeds["photo_stats"][0], code, paint)
+        feeds["code"], feeds["photo_stats"] = code[None], colors[None]
+    gains = gains_for(seen, code, even)
     # One for all windows: memory that was used before is cheaper.
     planes = np.empty((1, 3, plan.height, plan.width), np.float32)
     for done, tile in enumerate(plan):
         progress(Progress(done, len(plan), "windows"))
-        _paint(engine, spec, photo, result, tile, planes, feeds, gains, finish)
+        _paint(engine, spec, photo, seen, result, tile, planes, feeds, gains, finish)
     progress(Progress(len(plan), len(plan), "windows"))
     return plan
 
@@ -369,6 +325,7 @@ def _paint(
     engine: Engine,
     spec: GraphSpec,
     photo: Surface,
+    seen: Surface,
     result: Surface,
     tile: Tile,
     planes: F32,
@@ -394,7 +351,7 @@ def _paint(
 
     engine.run_picture(
         "photo",
-        planes_of(photo, window, planes),
+        planes_of(seen, window, planes),
         {**feeds, **grain_beside(spec, *planes.shape[2:], top=window.top, left=window.left)},
         finish=keep,
     )

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock, Thread
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ from impasto.runtime.codes import load_code as load_code
 from impasto.runtime.codes import save_code as save_code
 from impasto.runtime.engine import Engine, EngineName, load_library
 from impasto.runtime.memory import resident
-from impasto.runtime.painting import Finish, Size, beside, paint_parts, paint_whole, parts_limit
+from impasto.runtime.painting import Size, paint_parts, parts_limit
 from impasto.runtime.picture import Picture
 from impasto.runtime.pixels.color import color_mode
 from impasto.runtime.pixels.metadata import untold
@@ -40,12 +40,12 @@ from impasto.runtime.regions import Region, controlled
 from impasto.runtime.seeing import MAX_ASPECT as MAX_ASPECT
 from impasto.runtime.seeing import seen_of
 from impasto.runtime.stroke import Stroke, parse_detail, working_size
+from impasto.runtime.underpaint import Under
+from impasto.runtime.whole import Even, Finish, beside, paint_whole
 
 if TYPE_CHECKING:
     from impasto.runtime.control import Palette
     from impasto.runtime.masks import Mask, MaskSource
-
-Even: TypeAlias = Callable[[str, Code], Code]
 
 DEFAULT_MODEL = "anystyle"
 _COLORS = 6
@@ -67,7 +67,7 @@ class StyleModel(Coder):
                 raise BundleError(f"{bundle.path} has no {role} graph, so it cannot paint: export the model again.")
         if manifest.styles and STYLES not in bundle.members:
             raise BundleError(f"{bundle.path} names styles and has no {STYLES}: export the model again.")
-        self.bundle, self.code_size = bundle, manifest.code_size
+        self.bundle, self.code_size, self._under = bundle, manifest.code_size, Under.of(bundle)
         self._engine_name, self._threads = engine, threads
         self._graphs = {"painter": painter_role(bundle, precision, engine)}
         self._engines: dict[str, Engine] = {}
@@ -221,7 +221,8 @@ class StyleModel(Coder):
             return self.encode(picture, scale=scale)
 
         used, finish = self._wanted(code, strength, keep_colors, picture.size, own, even)
-        rgb = paint_whole(self._engine("painter"), self._spec("painter"), picture, used, finish, even=even)
+        engine, spec = self._engine("painter"), self._spec("painter")
+        rgb = paint_whole(engine, spec, picture, used, finish, under=self._under, even=even)
         return replace(picture, rgb=rgb)
 
     def parts_limit(
@@ -338,6 +339,7 @@ class StyleModel(Coder):
                 limit=limit,
                 reserve=reserve,
                 again=self._large,
+                under=self._under,
                 even=even,
                 progress=progress,
             )

@@ -23,7 +23,7 @@ from impasto.runtime.tiles import Area
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from impasto.runtime.painting import Finish
+    from impasto.runtime.whole import Finish
 
 F32 = NDArray[np.float32]
 

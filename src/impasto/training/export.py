@@ -21,6 +21,7 @@ from torch import Tensor, nn
 import impasto
 from impasto.errors import BundleError, TrainingError
 from impasto.progress import OnProgress, Progress, silent
+from impasto.runtime.archive import format_table
 from impasto.runtime.bundle import (
     SUFFIX,
     Bundle,
@@ -36,12 +37,14 @@ from impasto.runtime.engine import Engine
 from impasto.runtime.picture import Picture
 from impasto.runtime.pyramid import NUMBERS
 from impasto.runtime.style import StyleModel
+from impasto.runtime.underpaint import COARSER
 from impasto.training.checkpoint import load_checkpoint, restore_modules
 from impasto.training.dreams import PAINTINGS, learn_dreams
 from impasto.training.journal import Journal
 from impasto.training.nets import NETS
 from impasto.training.nets.blocks import ModulatedConv, PatchConv, color_stats
-from impasto.training.nets.style import COLORS, GRAIN
+from impasto.training.nets.style import COLORS, GRAIN, StyleSpec
+from impasto.training.nets.underpaint import Coarser
 from impasto.training.recipe import StyleRecipe
 
 PARITY = 1e-3
@@ -78,11 +81,22 @@ def load_run(run: str | Path) -> tuple[StyleRecipe, dict[str, nn.Module], int]:
 
 @torch.no_grad()
 def _move_halfway(recipe: StyleRecipe, modules: Mapping[str, nn.Module], run: str | Path) -> None:
-    """Give the encoder and the painter the mean of their weights and those of another run."""
-    other, others, _ = load_run(run)
-    if other.net != recipe.net:
+    """Give the networks the mean of their weights and those of another run, or of a model file."""
+    if Path(run).suffix == SUFFIX:
+        from impasto.training.recover import networks_of  # which itself tries graphs as this module does
+
+        bundle = Bundle.open(run, kind="style")
+        others = networks_of(bundle)
+        net = StyleSpec.model_validate(bundle.manifest.recipe["net"])  # which recovering has looked at
+    else:
+        other, others, _ = load_run(run)
+        net = other.net
+    # What lies under is not in the weights of the painter: a file may lack it.
+    if net.model_copy(update={"under": recipe.net.under, "ground": recipe.net.ground}) != recipe.net:
         raise TrainingError(f"The networks of {run} are others than those of the run: there is no mean of the two.")
-    for name in ("encoder", "painter"):
+    for name in ("encoder", "painter", "coarser"):
+        if name not in modules or name not in others:
+            continue
         theirs = others[name].state_dict()
         modules[name].load_state_dict(
             {key: (mine + theirs[key]) / 2 for key, mine in modules[name].state_dict().items()}
@@ -105,9 +119,9 @@ def export(
     Args:
         run: a run folder.
         out: the ``.impasto`` file.
-        mean_with: another run, of the same networks; the mean of both runs' weights is written. Where one began from
-            the other, what lies between them is often better than either (Wortsman et al. 2022, "Robust fine-tuning
-            of zero-shot models").
+        mean_with: another run, or a model file, of the same networks; the mean of both ones' weights is written. Where
+            one began from the other, what lies between them is often better than either (Wortsman et al. 2022, "Robust
+            fine-tuning of zero-shot models").
         quality: measured figures for the manifest, the protocol in the key.
         overwrite: replace an existing file.
         created: date for the manifest (today).
@@ -152,6 +166,9 @@ def export(
         licence=Licences(code=recipe.licence.code, weights=recipe.licence.weights, data=recipe.licence.data),
     )
     members = {"encoder.onnx": eye, "painter.onnx": brush}
+    coarser = modules.get("coarser")
+    if isinstance(coarser, Coarser):
+        members[COARSER] = format_table(coarser.table().numpy())
     table, notes = BytesIO(), ()  # type: tuple[BytesIO, tuple[str, ...]]
     with _opened(manifest, members) as model:
         np.save(table, _named_codes(recipe, model), allow_pickle=False)
@@ -340,6 +357,8 @@ def _graphs(recipe: StyleRecipe) -> dict[str, GraphSpec]:
             multiple=8,
             receptive_field=recipe.net.receptive_field,
             bands=NUMBERS if recipe.net.bands else 0,
+            under=recipe.net.under,
+            ground=recipe.net.ground if recipe.net.under else 0.0,
         ),
     }
 

@@ -12,10 +12,10 @@ from impasto.errors import ImpastoError
 from impasto.runtime.canvas import surface_of
 from impasto.runtime.control import finish
 from impasto.runtime.masks import Mask, MaskSource, feather_pixels, feathered, open_mask, stretched
-from impasto.runtime.painting import Finish
 from impasto.runtime.palette import main_colors
 from impasto.runtime.picture import Picture
 from impasto.runtime.tiles import Area
+from impasto.runtime.whole import Finish
 from impasto.runtime.working import picture_at
 from impasto.training.paint import Brush
 

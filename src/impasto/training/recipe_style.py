@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from impasto.training.nets.style import StyleSpec
+from impasto.training.paint_spec import OTHER_VIEWS
 from impasto.training.recipe_base import NAME, Recipe, Source, Table
 
 
@@ -63,6 +64,9 @@ class StyleLossTable(Table):
     )
     lessons: int = Field(default=0, ge=0, description="paintings a step, beside the batch's own, to learn that on")
     identity_every: int = Field(default=8, ge=1, description="one picture in so many is used for it")
+    views: int = Field(
+        default=0, ge=0, le=OTHER_VIEWS, description="ways to look at pictures, in turn, beside the plain one"
+    )
     features: Literal["vgg16", "vgg19"] = "vgg16"
     kl: float = Field(
         default=0.0, ge=0, description="codes as N(0,1) has them, nats per number (needs net.variational)"
@@ -127,10 +131,12 @@ class StyleRecipe(Recipe):
     def identity(self) -> dict[str, Any]:
         """See ``Recipe.identity``. What older recipes could not say counts only where it is used: their runs go on."""
         table = super().identity()
-        for key in ("variational", "bands"):
+        if not self.net.under:
+            del table["net"]["ground"]
+        for key in ("variational", "bands", "under"):
             if not table["net"][key]:
                 del table["net"][key]
-        for key in ("kl", "adversarial", "teach", "lessons", "calm"):
+        for key in ("kl", "adversarial", "teach", "lessons", "calm", "views"):
             if not table["loss"][key]:
                 del table["loss"][key]
         if not self.loss.adversarial:

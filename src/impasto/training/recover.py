@@ -20,10 +20,12 @@ from torch import Tensor, nn
 from impasto.errors import TrainingError
 from impasto.runtime.bundle import Bundle
 from impasto.runtime.engine import Engine
+from impasto.runtime.underpaint import Under
 from impasto.training.checkpoint import Checkpoint, module_tensors
 from impasto.training.export import PARITY, SIZES
 from impasto.training.nets.blocks import PATCH, ModulatedConv, ModulatedUp, SlowLinear, color_stats
 from impasto.training.nets.style import GRAIN, Painter, StyleEncoder, StyleSpec
+from impasto.training.nets.underpaint import Coarser
 
 F32 = NDArray[np.float32]
 
@@ -86,14 +88,36 @@ def recover_encoder(bundle: Bundle) -> StyleEncoder:
     return encoder
 
 
-def checkpoint_of(bundle: Bundle) -> Checkpoint:
-    """A model file of kind ``style`` as the checkpoint of a run that knows the painter and the encoder alone.
+def recover_coarser(bundle: Bundle) -> dict[str, Coarser]:
+    """What says a code at half the size, by the name of its network; empty where nothing lies under.
+
+    Raises:
+        BundleError: the file lacks it.
+    """
+    under = Under.of(bundle)
+    if under is None:
+        return {}
+    coarser = Coarser(_spec(bundle)).eval().requires_grad_(False)
+    coarser.fill(torch.from_numpy(np.array(under.table)))
+    return {"coarser": coarser}
+
+
+def networks_of(bundle: Bundle) -> dict[str, nn.Module]:
+    """All networks of a model file of kind ``style``, by name.
 
     Raises:
         TrainingError: see ``recover_painter`` and ``recover_encoder``.
     """
-    networks = {"painter": recover_painter(bundle), "encoder": recover_encoder(bundle)}
-    return Checkpoint(module_tensors(networks, "ema"), bundle.manifest.step, "")
+    return {"painter": recover_painter(bundle), "encoder": recover_encoder(bundle), **recover_coarser(bundle)}
+
+
+def checkpoint_of(bundle: Bundle) -> Checkpoint:
+    """A model file of kind ``style`` as the checkpoint of a run that knows what the file holds and nothing else.
+
+    Raises:
+        TrainingError: see ``recover_painter`` and ``recover_encoder``.
+    """
+    return Checkpoint(module_tensors(networks_of(bundle), "ema"), bundle.manifest.step, "")
 
 
 def _spec(bundle: Bundle) -> StyleSpec:

@@ -29,6 +29,7 @@ from impasto.runtime.bundle import (
 )
 from impasto.runtime.dream import TABLES, can_dream
 from impasto.runtime.style import DEFAULT_MODEL, STYLES
+from impasto.runtime.underpaint import COARSER
 from impasto.training import distributed
 from impasto.training.beginning import begin, prints
 from impasto.training.checkpoint import load_checkpoint, restore_modules
@@ -215,6 +216,8 @@ def export_one(
         ),
     )
     members = {"encoder.onnx": encoder, "painter.onnx": brush, STYLES: format_table(beginning.code[None])}
+    if COARSER in bundle.members:
+        members[COARSER] = bundle.read(COARSER)
     if can_dream(beginning.model):
         members |= {name: bundle.read(name) for name in TABLES}
     written = write_bundle(out, manifest, members, overwrite=overwrite)

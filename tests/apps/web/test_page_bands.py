@@ -98,8 +98,8 @@ export const InferenceSession = { create: async () => ({ outputNames: ["painted"
 """
 
 
-def make_model(path: Path, width: float = 0.5, bands: int = NUMBERS) -> Path:
-    """A model of :func:`grainy_graph` that paints with bands, has one style and can dream."""
+def make_model(path: Path, width: float = 0.5, bands: int = NUMBERS, under: int = 0) -> Path:
+    """A model of :func:`grainy_graph` that paints with bands, over other paintings, has one style and can dream."""
     plain = style_manifest()
     painter = plain.graphs["painter"]
     inputs = (
@@ -108,12 +108,17 @@ def make_model(path: Path, width: float = 0.5, bands: int = NUMBERS) -> Path:
         TensorSpec(name="code", shape=(1, SIZE), meaning="style code"),
         TensorSpec(name="grain", shape=(1, 4, "H/8", "W/8"), meaning="noise"),
     )
-    changed = replace(painter, inputs=inputs, bands=bands, **{**SIZE_RULE, "multiple": 8})
+    below = {"under": under, "ground": 0.6 if under else 0.0}
+    changed = replace(painter, inputs=inputs, bands=bands, **below, **{**SIZE_RULE, "multiple": 8})
     members = {
         **dream_members(SIZE, width),
         "painter.onnx": grainy_graph(),
         "styles.npy": format_table(code_of(painting(7), 0, 0)[None]),
     }
+    if under:
+        # A little of everything from everything, and a little more colour.
+        matrix = 0.9 * np.eye(SIZE) + np.random.default_rng(3).normal(0, 1e-3, (SIZE, SIZE))
+        members["coarser.npy"] = format_table(np.column_stack([matrix, np.full(SIZE, 0.01)]).astype(np.float32))
     return make_style_bundle(
         path,
         members=members,
@@ -256,12 +261,13 @@ console.log('true');
 
 
 @needs_node
-def test_the_thread_paints_with_bands_as_python_does(runtime: Path, tmp_path: Path) -> None:
-    path = make_model(tmp_path / "bands.impasto")
+@pytest.mark.parametrize("under", [0, 2])
+def test_the_thread_paints_with_bands_as_python_does(runtime: Path, tmp_path: Path, under: int) -> None:
+    path = make_model(tmp_path / "bands.impasto", under=under)
     model, (out, _) = StyleModel.load(path, threads=1), site.build_site(tmp_path / "site", style=path, runtime=runtime)
     assert json.loads((out / "site.json").read_text())["style"]["painter"]["bands"] == NUMBERS
     # Beyond DIRECT a smaller one is measured, whose grain is not finer with it.
-    small, large = (53, 45), (1203, 931)
+    small, large = (153 if under else 53, 145 if under else 45), (1203, 931)
     assert large[0] * large[1] > DIRECT
     asked, wanted = [], []
     for size, clear, style in ((small, False, "stripes"), (small, True, "dream:5"), (large, True, "stripes")):

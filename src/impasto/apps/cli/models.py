@@ -1,4 +1,4 @@
-"""``impasto models``: list, inspect and verify model files, and let one dream (dream.py)."""
+"""``impasto models``: list, inspect and verify model files, let one dream (dream.py) or underpaint (underpaint.py)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 from impasto.apps.cli.dream import know
 from impasto.apps.cli.options import TYPER_OPTIONS
 from impasto.apps.cli.terminal import explain, put, put_json, say
+from impasto.apps.cli.underpaint import underpaint
 from impasto.errors import ImpastoError
 from impasto.runtime.bundle import Bundle, GraphSpec, Manifest, bundled_models
 
@@ -80,6 +81,7 @@ def inspect_model(
 
 
 app.command("dream")(know)
+app.command("underpaint")(underpaint)
 
 
 @app.command("verify")

@@ -212,7 +212,10 @@ def export(
     ] = None,
     mean_with: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Of a style model: write the mean of this run's weights and of another's."),
+        typer.Option(
+            metavar="RUN",
+            help="Of a style model: write the mean of this run's weights and of another's, or a model file's.",
+        ),
     ] = None,
     half: Annotated[
         bool, typer.Option("--half", help="Of a model that draws: store weights in 16 bits, for half the file.")

@@ -28,6 +28,7 @@ from impasto.runtime.generator import CENTRES, Generator
 from impasto.runtime.priors import FLOW, MIXTURE
 from impasto.runtime.pyramid import NUMBERS
 from impasto.runtime.style import STYLES, StyleModel
+from impasto.runtime.underpaint import COARSER
 
 PAGE = Path(__file__).with_name("page")
 BROWSER = Path(__file__).with_name("browser")
@@ -179,6 +180,9 @@ def _style(model: StyleModel, folder: Path) -> dict[str, Any]:
             "minimum": painter.minimum,
             "multiple": painter.multiple,
             "bands": painter.bands,
+            "under": {"levels": painter.under, "ground": painter.ground, "table": put.table(COARSER)}
+            if painter.under
+            else None,
         },
         "encoder": {
             "file": put.graph("encoder"),

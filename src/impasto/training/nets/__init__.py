@@ -12,6 +12,7 @@ from torch import nn
 from impasto.errors import TrainingError
 from impasto.training.nets.gan import GanSpec, build_gan
 from impasto.training.nets.style import Painter, StyleDoubt, StyleEncoder, StyleSpec
+from impasto.training.nets.underpaint import Coarser
 from impasto.training.nets.vae import VaeSpec, build_vae
 
 S = TypeVar("S", bound=BaseModel)
@@ -44,6 +45,8 @@ def _anystyle(spec: StyleSpec) -> dict[str, nn.Module]:
     parts: dict[str, nn.Module] = {"encoder": StyleEncoder(spec), "painter": Painter(spec)}
     if spec.variational:
         parts["doubt"] = StyleDoubt(spec)
+    if spec.under:
+        parts["coarser"] = Coarser(spec)
     return parts
 
 

@@ -73,6 +73,8 @@ class StyleSpec(BaseModel):
     bands: bool = Field(
         default=False, description="painted pictures are given the painting's covariances at every size of detail"
     )
+    under: int = Field(default=0, ge=0, le=3, description="smaller paintings that lie under, each of half the size")
+    ground: float = Field(default=0.6, ge=0, le=1, description="how much of them shows through")
     variational: bool = Field(default=False, description="codes are drawn around what the encoder sees, in training")
 
     @property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,58 +20,22 @@ from impasto.training.losses.variational import LOGVAR_RANGE, gaussian_kl, repar
 from impasto.training.nets import NETS
 from impasto.training.nets.blocks import color_stats
 from impasto.training.nets.features import cache_folder, load_vgg
-from impasto.training.nets.pyramid import band_stats
+from impasto.training.nets.pyramid import band_stats, halved
 from impasto.training.nets.style import COLORS, Painter, StyleDoubt, StyleEncoder, StyleHint
 from impasto.training.nets.style_teacher import StyleTeacher, translate
+from impasto.training.nets.underpaint import Coarser, underpaint
+from impasto.training.paint_views import OTHERS, PLAIN
 from impasto.training.recipe import StyleRecipe
 from impasto.training.recover import checkpoint_of
 from impasto.training.task import Turn
+from impasto.training.tasks.style_batch import Painted, StyleBatch
 from impasto.training.tasks.style_looks import floats, looks, made_grain, stack
 from impasto.training.tasks.style_rival import CRITIC, Rival, turns
 from impasto.training.tasks.style_stats import StyleStats
 
 __all__ = ["StyleBatch", "StyleStats", "StyleTask"]
 
-
-@dataclass(frozen=True, slots=True)
-class StyleBatch:
-    """One step's pictures, uint8 and on the CPU."""
-
-    photos: Tensor  # [N,3,c,c]
-    styles: Tensor  # [N,3,s,s]
-    entries: list[int]  # which kept style crop each is
-    selves: Tensor  # [K,3,s,s]: the first K photos as if they were paintings
-    lessons: list[int]  # more kept style crops, for the encoder alone
-    index: int = 0  # of the batch: all chance in a step is a function of it and of the recipe's seed
-
-
-@dataclass(frozen=True, slots=True)
-class _Painted:
-    """A batch, painted: N photos in the manner of N paintings, then the first K photos in their own."""
-
-    photos: Tensor  # [N,3,c,c], 0..1
-    styles: Tensor  # [N,3,s,s], 0..1
-    raw: Tensor  # [N+K,3,c,c], before the clamp to 0..1
-    finished: Tensor  # [N+K,3,c,c], with the bands of the code, where that is asked for; before the clamp
-    codes: Tensor  # [N,D] as the encoder gave them
-    used: Tensor  # [N,D] as the painter was given them: drawn around those where the encoder is variational, or taught
-    logvar: Tensor | None  # [N,D-9]
-
-    @property
-    def pictures(self) -> Tensor:
-        """Photos in the manner of paintings, [N,3,c,c] in 0..1.
-
-        The clamp's own gradient: what is out of range is called back by the range penalty alone. Letting the other
-        losses pull on clamped pixels as well makes them run away.
-        """
-        return self.finished[: len(self.photos)].clamp(0, 1)
-
-    @property
-    def excess(self) -> Tensor:
-        """How far the pictures' pixels are out of range, on average; before their bands were brought up, and after."""
-        kinds = (self.raw,) if self.finished is self.raw else (self.raw, self.finished)
-        ours = torch.stack([kind[: len(self.photos)] for kind in kinds])
-        return (ours - ours.clamp(0, 1)).abs().mean()
+COARSER = "coarser"
 
 
 class StyleTask:
@@ -128,11 +91,13 @@ class StyleTask:
             self.turns = turns(list(self.modules))
         if self.teacher is not None:
             self.modules["teacher"] = self.teacher
-        self.fresh = frozenset({"doubt", "teacher", CRITIC})
+        self.fresh = frozenset({"doubt", "teacher", COARSER, CRITIC})
+        self._kept, self._views = len(weights), (PLAIN, *OTHERS[: loss.views])
+        count = self._kept * len(self._views)
         self._stats = StyleStats(
             keep or cache_folder() / "style-stats",
-            self._stats_key(len(weights)),
-            len(weights),
+            self._stats_key(count),
+            count,
             [w * (w + 1) // 2 for w in widths.values()],
             data.style_size,
         )
@@ -235,6 +200,9 @@ class StyleTask:
 
     def begin(self, taken: Collection[str]) -> None:
         """After networks of another run were taken over: they learn the teacher's codes, unless they know them."""
+        coarser = self.modules.get(COARSER)
+        if isinstance(coarser, Coarser) and COARSER not in taken:
+            self._fit(coarser)
         if self.teacher is None or "teacher" in taken:
             return
         encoder, painter = self.modules["encoder"], self.modules["painter"]
@@ -261,19 +229,30 @@ class StyleTask:
     def _float(self, pixels: Tensor) -> Tensor:
         return floats(pixels, self.device)
 
-    def _gram_targets(self, entries: list[int], styles: Tensor) -> list[Tensor]:
-        """Gram vectors [N,K_l] of style crops, one per layer; computed where they are not kept yet."""
+    @torch.no_grad()
+    def _fit(self, coarser: Coarser) -> None:
+        """What a code is at half the size, from the paintings that a teacher is made from."""
+        encoder, codes, halves = self.modules["encoder"], [], []
+        for entries in self._lessons():
+            styles = self._float(stack([self._stats.crop(entry, self._style_crop) for entry in entries]))
+            codes.append(encoder(styles).float())
+            halves.append(encoder(halved(styles)).float())
+        coarser.fit(torch.cat(codes), torch.cat(halves))
+
+    def _gram_targets(self, entries: list[int], styles: Tensor, view: int = 0) -> list[Tensor]:
+        """Gram vectors [N,K_l] of style crops, one per layer, as a view shows them; made where they are not kept."""
+        entries = [entry + view * self._kept for entry in entries]
         missing = self._stats.missing(entries)
         if missing:
             # As in calibration: a kept vector must not depend on where it was made.
             with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-                features = self.vgg(styles[missing])
+                features = self.vgg(self._views[view].of(styles[missing]))
                 vectors = [perceptual.gram_vector(features[layer].float()) for layer in self.recipe.loss.style_layers]
             for row, i in enumerate(missing):
                 self._stats.put(entries[i], [v[row] for v in vectors])
         return self._stats.get(entries, self.device)
 
-    def _paint(self, batch: StyleBatch, step: int, *, own: bool, taught: Tensor | None = None) -> _Painted:
+    def _paint(self, batch: StyleBatch, step: int, *, own: bool, taught: Tensor | None = None) -> Painted:
         """Paint a batch; ``own``: its photos in their own manner too; ``taught``: the teacher's codes [N,D-9]."""
         photos, styles = self._float(batch.photos), self._float(batch.styles)
         selves = self._float(batch.selves if own else batch.selves[:0])
@@ -301,9 +280,13 @@ class StyleTask:
         own_bands = [band_stats(photos[:extra])] if self.recipe.net.bands else []
         own_codes = torch.cat((every[count:, :learnt], *own_bands, stats[:extra]), 1)
         told = torch.cat((used, own_codes))
-        grain = made_grain(count + extra, *photos.shape[2:], seed=self.recipe.seed + step).to(self.device)
-        raw = painter.raw(torch.cat((photos, photos[:extra])), torch.cat((stats, stats[:extra])), told, grain)
-        return _Painted(photos, styles, raw, painter.finished(raw, told), codes, used, logvar)
+
+        def grain(height: int, width: int) -> Tensor:
+            return made_grain(count + extra, height, width, seed=self.recipe.seed + step).to(self.device)
+
+        shown = torch.cat((photos, photos[:extra])), torch.cat((stats, stats[:extra])), told
+        raw, finished = underpaint(painter, self.modules.get(COARSER), *shown, grain)
+        return Painted(photos, styles, raw, finished, codes, used, logvar)
 
     def loss(self, turn: str, batch: StyleBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss to descend in a turn, and the figures to log."""
@@ -312,15 +295,21 @@ class StyleTask:
                 shown = self._paint(batch, step, own=False)
             return self.rival.judge(shown.styles, shown.pictures, shown.codes)
         weights = self.recipe.loss
-        targets = self._gram_targets(batch.entries, self._float(batch.styles))
-        taught = None if self.teacher is None else self.teacher(targets)
+        styles, view = self._float(batch.styles), batch.index % len(self._views)
+        targets = self._gram_targets(batch.entries, styles, view)
+        plain = (
+            targets
+            if view == 0 or (self.teacher is None and not weights.hint)
+            else (self._gram_targets(batch.entries, styles))
+        )
+        taught = None if self.teacher is None else self.teacher(plain)
         done = self._paint(batch, step, own=True, taught=taught)
         photos, codes, painted = done.photos, done.used, done.pictures
         count, own = len(photos), len(batch.selves)
         mirrored, learnt = done.finished[count:], self.recipe.net.code
         with torch.no_grad():
-            kept = self.vgg_at(photos, weights.content_layers)
-        features = self.vgg(painted)
+            kept = self.vgg_at(self._views[view].of(photos), weights.content_layers)
+        features = self.vgg(self._views[view].of(painted))
         content = torch.stack([perceptual.content_loss(features[k], kept[k]) for k in weights.content_layers]).mean()
         layers = [
             # log(1 + d): a pair that starts far away must not drown the others of its batch.
@@ -348,15 +337,15 @@ class StyleTask:
             figures["centre"] = centred.mean(0).square().mean() + 0.05 * centred.square().mean()
             total = total + weights.centre * figures["centre"]
         if weights.hint:
-            figures["hint"] = self.modules["hint"](codes, _energies(targets))
+            figures["hint"] = self.modules["hint"](codes, _energies(plain))
             total = total + weights.hint * figures["hint"]
         if taught is not None:
             # The mean squared error of numbers of variance 1: 1 = nothing told, 0 = all.
             told = done.codes[:, :learnt].float()
             if self.teacher is not None and batch.lessons:
-                styles, grams = self._lesson(batch.lessons)
+                more, grams = self._lesson(batch.lessons)
                 encoder = self.modules["encoder"]
-                told = torch.cat((told, encoder(styles)[:, :learnt].float()))
+                told = torch.cat((told, encoder(more)[:, :learnt].float()))
                 taught = torch.cat((taught, self.teacher(grams)))
             figures["teach"] = (told - taught).square().mean()
             total = total + (weights.teach if stage.teach is None else stage.teach) * figures["teach"]
@@ -384,7 +373,9 @@ class StyleTask:
         """A grid to look at; see ``style_looks.looks``."""
         painter, crops = modules["painter"], (self._style_crop, len(self.paintings))
         assert isinstance(painter, Painter)
-        return looks(painter, modules["encoder"], self.photos, *crops, self.device, count=count, size=size)
+        return looks(
+            painter, modules["encoder"], modules.get(COARSER), self.photos, *crops, self.device, count=count, size=size
+        )
 
 
 def _energies(targets: list[Tensor]) -> Tensor:

@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from impasto.training.data import ImageFolder, Pixels
 from impasto.training.nets.blocks import color_stats
 from impasto.training.nets.style import GRAIN, Painter
+from impasto.training.nets.underpaint import underpaint
 
 
 @torch.no_grad()
 def looks(
     painter: Painter,
     encoder: nn.Module,
+    coarser: nn.Module | None,
     photos: ImageFolder,
     style_crop: Callable[[int], Pixels],
     styles: int,
@@ -40,15 +42,18 @@ def looks(
     top = [np.full((size, size, 3), 255, np.uint8)]
     top += [np.asarray(Image.fromarray(crop).resize((size, size), Image.Resampling.LANCZOS)) for crop in crops]
     rows = [np.concatenate(top, 1)]
-    grain = made_grain(count, size, size, seed=5).to(device)
+
+    def grain(height: int, width: int) -> Tensor:
+        return made_grain(count, height, width, seed=5).to(device)
+
     for index in shown:
         height, width = photos.pixels(int(index)).shape[:2]
         side = min(height, width)
         box = ((width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2)
         photo = photos.crop(int(index), box, size)
         x = floats(stack([photo] * count), device)
-        raw = painter(x, color_stats(x), codes, grain)
-        painted = painter.finished(raw, codes).clamp(0, 1).mul(255).round().byte()
+        _, finished = underpaint(painter, coarser, x, color_stats(x), codes, grain)
+        painted = finished.clamp(0, 1).mul(255).round().byte()
         rows.append(np.concatenate([photo, *painted.permute(0, 2, 3, 1).cpu().numpy()], 1))
     return np.concatenate(rows, 0)
 

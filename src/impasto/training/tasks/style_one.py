@@ -24,8 +24,9 @@ from impasto.training.losses import perceptual
 from impasto.training.nets.blocks import color_stats
 from impasto.training.nets.features import load_vgg
 from impasto.training.nets.style import GRAIN, Painter
+from impasto.training.nets.underpaint import grounded
 from impasto.training.recipe_one import OneRecipe
-from impasto.training.recover import recover_painter
+from impasto.training.recover import recover_coarser, recover_painter
 from impasto.training.scenes import Scenes
 from impasto.training.shrink import shrunk
 
@@ -87,6 +88,8 @@ class StyleOneTask:
         before = recover_painter(self.beginning.model.bundle)
         now = shrunk(before) if recipe.size == "small" else copy.deepcopy(before)
         self._before = self._placed(before)
+        coarser = recover_coarser(self.beginning.model.bundle).get("coarser")
+        self._coarser = None if coarser is None else coarser.to(self.device)
         self.modules: dict[str, nn.Module] = {"painter": self._placed(now).train().requires_grad_(True)}
         self.precision = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
         layers = tuple(dict.fromkeys(loss.content_layers + loss.style_layers))
@@ -184,6 +187,15 @@ class StyleOneTask:
         weights = self.recipe.loss
         return weights.distil * max(0.0, 1 - step / (weights.distil_share * self.recipe.steps))
 
+    @torch.no_grad()
+    def _inputs(self, photos: Tensor, codes: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What a painter takes; what lies under is the base's."""
+
+        def cells(height: int, width: int) -> Tensor:
+            return noise[:, :, : height // 8, : width // 8]
+
+        return (*grounded(self._before, self._coarser, photos, color_stats(photos), codes, cells), codes, noise)
+
     def loss(self, turn: str, batch: OneBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss to descend, and the figures to log."""
         weights, count = self.recipe.loss, len(batch.photos)
@@ -191,7 +203,7 @@ class StyleOneTask:
         photos = pictures[:count]
         codes = torch.cat((self.code.expand(count, -1), batch.codes.to(self.device)))
         # A crop is a photo of its own, as in the any-style task.
-        inputs = pictures, color_stats(pictures), codes, batch.grain.to(self.device)
+        inputs = self._inputs(pictures, codes, batch.grain.to(self.device))
         painter = self.modules["painter"]
         assert isinstance(painter, Painter)
         raw = painter.raw(*inputs)
@@ -253,7 +265,7 @@ class StyleOneTask:
         photos = [_square(self.photos.pixels(int(index)), size) for index in chosen]
         x = self._float(_planes(photos))
         noise = torch.from_numpy(grain(GRAIN, size // 8, size // 8)).to(self.device).expand(count, -1, -1, -1)
-        inputs = x, color_stats(x), self.code.expand(count, -1), noise
+        inputs = self._inputs(x, self.code.expand(count, -1), noise)
         columns = [
             np.concatenate([_square(self.painting, size), np.full((size * (count - 1), size, 3), 255, np.uint8)])
         ]

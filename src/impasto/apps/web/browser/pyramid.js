@@ -8,7 +8,7 @@ const LEVELS = 3, STEP = 1 << LEVELS, REACH = 32, LOW_FLOOR = 0.03, LARGEST_GAIN
 const NUMBERS = 6 * (LEVELS + 1) + 1, CONTRAST_FLOOR = 0.015, POWERS = [0.4, 1.5], EVENED = 2;
 const DIRECT = 600_000, TRIAL = 1 << 18, COLORS = 9, UNIT = [1, 0, 0, 0, 1, 0, 0, 0, 1], NONE = [0, 0, 0];
 
-const halves = (size) => size.map((side) => side >> 1);
+export const halves = (size) => size.map((side) => side >> 1);
 const full = (six) => [0, 1, 2, 1, 3, 4, 2, 4, 5].map((k) => six[k]);
 const product = (a, b) => UNIT.map((_, k) => [0, 1, 2].reduce((sum, i) => sum + a[k - (k % 3) + i] * b[3 * i + (k % 3)], 0));
 const limited = (matrix) => {
@@ -17,7 +17,7 @@ const limited = (matrix) => {
 };
 
 /** Half as large, smoothed with (1,3,3,1)/8 each way. */
-function halved(x, [width, height]) {
+export function halved(x, [width, height]) {
   const out = new Float32Array(x.length / 4), row = new Float32Array(width);
   for (let plane = 0, at = 0; plane < x.length; plane += width * height)
     for (let y = 0; y < height; y += 2) {
@@ -30,7 +30,7 @@ function halved(x, [width, height]) {
 }
 
 /** `out` with `share` times what is half as large added, which is brought to its size: between pixels linear. */
-function raised(out, small, [width, height], share = 1) {
+export function raised(out, small, [width, height], share = 1) {
   const row = new Float32Array(width);
   for (let plane = 0, at = 0; plane < small.length; plane += width * height)
     for (let y = 0; y < 2 * height; y++) {
@@ -55,7 +55,7 @@ function split(x, size) {
   return [...bands, x];
 }
 
-function mixed(x, m, offset) {
+export function mixed(x, m, offset) {
   const n = x.length / 3, out = new Float32Array(x.length);
   for (let i = 0; i < n; i++) {
     const r = x[i], g = x[n + i], b = x[2 * n + i];
@@ -68,9 +68,12 @@ function mixed(x, m, offset) {
 const joined = (bands, size, { matrices, offset }) => bands.map((band, k) => mixed(band, matrices[k], k === LEVELS ? offset : NONE))
   .reduceRight((small, band, k) => raised(band, small, size.map((side) => side >> (k + 1))));
 
-/** Rows of planes of any size, continued to the right and down to multiples of STEP; and the size of that. */
-function edged(planes, [width, height], first = 0, last = height) {
-  const size = [width, last - first].map((side) => Math.ceil(side / STEP) * STEP);
+/** Planes of any size, continued to the right and down to multiples of some pixels; and the size of that. */
+export const withEdge = (planes, size, multiple) => edged(planes, size, 0, size[1], multiple);
+
+/** Rows of planes of any size, likewise. */
+function edged(planes, [width, height], first = 0, last = height, multiple = STEP) {
+  const size = [width, last - first].map((side) => Math.ceil(side / multiple) * multiple);
   const out = new Float32Array((planes.length / (width * height)) * size[0] * size[1]);
   for (let plane = 0, at = 0; plane < planes.length; plane += width * height)
     for (let y = 0; y < size[1]; y++, at += size[0]) {

@@ -2,6 +2,7 @@
 
 import { clip, colorStats, draw, dreamt, grain, lerp, moments, placed, slerp } from "./numbers.js";
 import { heldTo } from "./pyramid.js";
+import { laid } from "./underpaint.js";
 import { blurred, brought, keepColors, scaled, stretched } from "./scaling.js";
 
 const SITE = new URL("../", import.meta.url), SEEN = 512, OWN = 8, FINEST = 2, ROWS = 96, FEATHER = 0.004 / 2.563;
@@ -110,21 +111,26 @@ async function paint({ pixels, size, styles, weights, strength, stroke, detail, 
   let code = new Float32Array(site.style.code_size);
   for (const [i, style] of styles.entries()) { const one = await codeOf(style); code = code.map((value, k) => value + (one[k] * weights[i]) / total); }
   if (strength < 1) code = lerp(await encoded(small, clear, working, Math.max(1, Math.min(SEEN, ...working))), code, strength);
-  const stats = colorStats(small, clear, site.style.colors), brush = (seen, at) => brushed(seen, at, code, stats);
+  const made = async (seen, at, clear, code, stats) => {
+    const brush = (planes, to) => brushed(planes, to, code, stats);
+    return spec.bands ? heldTo(code, brush, seen, at, clear) : (await brush(seen, at)).map((value) => clip(value, 0, 1));
+  };
+  let seen = small, stats = colorStats(small, clear, site.style.colors);
   await tick(0);
-  const painted = spec.bands ? await heldTo(code, brush, small, working, clear) : (await brush(small, working)).map((value) => clip(value, 0, 1));
+  if (spec.under) [seen, stats] = await laid({ ...spec.under, table: await table(spec.under.table) }, small, working, clear, stats, code, made);
+  const painted = await made(seen, working, clear, code, stats);
   const share = (1 - strength) ** 2, rows = brought(small, painted, working, size, detail), n = size[0] * size[1], out = new Uint8ClampedArray(pixels);
   const cover = mask && stretched(blurred(Float32Array.from(mask.values, (value) => value / 255), mask.size, FEATHER * Math.max(...mask.size)), mask.size, size);
   for (let first = 0; first < size[1]; first += ROWS) {
     await tick(first / size[1]);
     const last = Math.min(size[1], first + ROWS), band = (last - first) * size[0], own = cropped(planes, size, 0, first, [size[0], last - first]);
-    const made = rows(own, first, last);
-    if (share > 0) for (let i = 0; i < made.length; i++) made[i] += share * (own[i] - made[i]);
-    if (colors === "luminance") keepColors(made, own);
+    const shown = rows(own, first, last);
+    if (share > 0) for (let i = 0; i < shown.length; i++) shown[i] += share * (own[i] - shown[i]);
+    if (colors === "luminance") keepColors(shown, own);
     for (let i = 0, at = first * size[0]; i < band; i++, at++)
       for (let c = 0; c < 3; c++) {
         const there = own[c * band + i];
-        out[4 * at + c] = Math.round(255 * (cover ? there + cover[at] * (made[c * band + i] - there) : made[c * band + i]));
+        out[4 * at + c] = Math.round(255 * (cover ? there + cover[at] * (shown[c * band + i] - there) : shown[c * band + i]));
       }
   }
   return { pixels: out, size };
