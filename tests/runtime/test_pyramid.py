@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from helpers import drawn_photo, make_style_bundle, style_manifest
 from impasto.errors import BundleError, ImpastoError
-from impasto.runtime import band_rows, bands, painting, pyramid
+from impasto.runtime import band_rows, bands, painting, pyramid, whole
 from impasto.runtime.bundle import GraphSpec
 from impasto.runtime.canvas import Sheet, surface_of
 from impasto.runtime.codes import format_table
@@ -235,7 +235,8 @@ def test_parts_have_the_bands_of_the_whole(
     monkeypatch.setattr(painting, "LARGEST_WINDOW", 10000)
     if not direct:
         monkeypatch.setattr(bands, "DIRECT", 5000)
-        monkeypatch.setattr(painting, "DIRECT", 5000)
+        for module in (painting, whole):
+            monkeypatch.setattr(module, "DIRECT", 5000)
         monkeypatch.setattr(bands, "TRIAL", 4000)
     clear = np.random.default_rng(0).random((157, 203), dtype=np.float32) if alpha else None
     photo = Picture(planes(203, 157).transpose(1, 2, 0), clear)
