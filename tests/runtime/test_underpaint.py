@@ -119,7 +119,9 @@ def test_a_picture_is_halved_and_doubled_in_parts_as_at_once(monkeypatch: pytest
 
 def test_a_tint_gives_a_photo_the_colours_of_a_code() -> None:
     ours, theirs = photo(50, 40).rgb, 0.3 + 0.4 * drawn_photo(60, 70, seed=8)[..., ::-1]
-    tinted = Tint.of(color_stats(ours), np.concatenate([np.float32([5, 7]), color_stats(theirs)]))(ours)
+    tinted = Tint.of(color_stats(ours), np.concatenate([np.float32([5, 7]), color_stats(theirs)]))(ours).transpose(
+        1, 2, 0
+    )
     found, wanted = (part.reshape(-1, 3) for part in (tinted, theirs))
     np.testing.assert_allclose(found.mean(0), wanted.mean(0), atol=2e-3)
     np.testing.assert_allclose(np.cov(found.T), np.cov(wanted.T), atol=2e-3)

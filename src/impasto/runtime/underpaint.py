@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from impasto.errors import BundleError
+from impasto.runtime.band_rows import mix
 from impasto.runtime.canvas import BAND, Sheet, Surface
 from impasto.runtime.laplacian import doubled, halved
 from impasto.runtime.tiles import Area
@@ -70,7 +71,8 @@ class Under:
 
     def coarser(self, code: F32) -> F32:
         """The code [D] of the same painting at half its size."""
-        found: F32 = (self.table[:, :-1] @ code + self.table[:, -1]).astype(np.float32)
+        # Not a matrix product: see ``band_rows.mix``.
+        found: F32 = (self.table[:, :-1] * code).sum(1, dtype=np.float64).astype(np.float32) + self.table[:, -1]
         return found
 
     def laid(self, photo: Surface, stats: F32, code: F32, paint: Paint, halvings: int = 0) -> tuple[Surface, F32]:
@@ -95,9 +97,9 @@ class Under:
         seen, colors = fewer.laid(small, stats, small_code, paint, there)
         painted = paint(seen, small_code, colors, there)
         tint = Tint.of(stats, code)
-        painted -= tint(small.pixels)
-        painted *= np.float32(self.ground)
-        return _Laid(photo, tint, painted.transpose(2, 0, 1), steps), code[-_COLORS:]
+        added = np.subtract(painted.transpose(2, 0, 1), tint(small.pixels), order="C")
+        added *= np.float32(self.ground)
+        return _Laid(photo, tint, added, steps), code[-_COLORS:]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,9 +118,9 @@ class Tint:
         return cls(matrix.astype(np.float32), offset.astype(np.float32))
 
     def __call__(self, rgb: F32) -> F32:
-        """float32 [h,w,3], a new array, not clipped."""
-        tinted: F32 = rgb @ self.matrix.T
-        tinted += self.offset
+        """float32 [h,w,3] to [3,h,w], a new array, not clipped."""
+        tinted = mix(self.matrix, np.ascontiguousarray(rgb.transpose(2, 0, 1)))
+        tinted += self.offset[:, None, None]
         return tinted
 
 
@@ -130,7 +132,9 @@ class _Laid:
         self.height, self.width = photo.height, photo.width
 
     def rgb(self, area: Area) -> F32:
-        return self._tint(self._photo.rgb(area)) + enlarged(self._added, area, self._steps).transpose(1, 2, 0)
+        planes = self._tint(self._photo.rgb(area))
+        planes += enlarged(self._added, area, self._steps)
+        return planes.transpose(1, 2, 0)
 
     def alpha(self, area: Area) -> F32 | None:
         return self._photo.alpha(area)
