@@ -91,18 +91,18 @@ def translate(painter: Painter, encoder: StyleEncoder, seen: Tensor, codes: Tens
     """
     linear, first = encoder.head[2], painter.mapping[0]
     assert isinstance(linear, nn.Linear) and isinstance(first, SlowLinear)
-    weight, bias = _ridge(seen, taught)
+    weight, bias = ridge(seen, taught)
     linear.weight.copy_(weight)
     linear.bias.copy_(bias)
     encoder.whiten.mean.zero_()
     encoder.whiten.deviation.fill_(1)
-    weight, bias = _ridge(taught, codes)
+    weight, bias = ridge(taught, codes)
     known = first.weight[:, : taught.shape[1]].clone()
     first.weight[:, : taught.shape[1]] = known @ weight
     first.bias.add_(known @ bias)
 
 
-def _ridge(x: Tensor, y: Tensor, strength: float = 0.01) -> tuple[Tensor, Tensor]:
+def ridge(x: Tensor, y: Tensor, strength: float = 0.01) -> tuple[Tensor, Tensor]:
     """Weight [O,I] and bias [O] of the linear map from ``x`` [M,I] to ``y`` [M,O] of least squares, a little shrunk."""
     middle, centre = x.double().mean(0), y.double().mean(0)
     a, b = x.double() - middle, y.double() - centre

@@ -18,6 +18,7 @@ from impasto.runtime.underpaint import LEAST
 from impasto.training.nets.blocks import invert_symmetric, transform_colors, unpack_symmetric
 from impasto.training.nets.pyramid import doubled, halved
 from impasto.training.nets.style import COLORS, Painter, StyleSpec, code_scale
+from impasto.training.nets.style_teacher import ridge
 
 
 class Coarser(nn.Module):
@@ -44,15 +45,11 @@ class Coarser(nn.Module):
         return halves
 
     @torch.no_grad()
-    def fit(self, codes: Tensor, halves: Tensor, strength: float = 0.01) -> None:
+    def fit(self, codes: Tensor, halves: Tensor) -> None:
         """Ridge regression from codes [M,D] to those of the same paintings at half the size, [M,D]."""
-        (x, y) = (((part - self.typical) / self.spread).double() for part in (codes, halves))
-        middle, deviation = x.mean(0), x.std(0).clamp_min(1e-6)
-        a = (x - middle) / deviation
-        inner = a.T @ a + strength * len(a) * torch.eye(a.shape[1], dtype=a.dtype, device=a.device)
-        weight = torch.linalg.solve(inner, a.T @ (y - y.mean(0))).T / deviation
+        weight, bias = ridge((codes - self.typical) / self.spread, (halves - self.typical) / self.spread)
         self.map.weight.copy_(weight)
-        self.map.bias.copy_(y.mean(0) - weight @ middle)
+        self.map.bias.copy_(bias)
 
     @torch.no_grad()
     def table(self) -> Tensor:
