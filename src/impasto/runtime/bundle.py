@@ -134,6 +134,20 @@ class Bundle:
         return tuple(self._spans)
 
 
+def check_target(path: str | Path, *, overwrite: bool) -> Path:
+    """Refuse a model file that could not be written: before minutes of work, not after.
+
+    Raises:
+        BundleError: it has another suffix, or exists and may not be replaced.
+    """
+    path = Path(path)
+    if path.suffix != SUFFIX:
+        raise BundleError(f"A model file must end in {SUFFIX}: {path} does not, so rename it.")
+    if path.exists() and not overwrite:
+        raise BundleError(f"{path} exists already: choose another name or allow overwriting.")
+    return path
+
+
 def write_bundle(
     path: str | Path, manifest: Manifest, members: Mapping[str, bytes], *, overwrite: bool = False
 ) -> Manifest:
@@ -151,11 +165,7 @@ def write_bundle(
     Raises:
         BundleError: the file exists, cannot be written, or the manifest and the members do not fit together.
     """
-    path = Path(path)
-    if path.suffix != SUFFIX:
-        raise BundleError(f"A model file must end in {SUFFIX}: {path} does not, so rename it.")
-    if path.exists() and not overwrite:
-        raise BundleError(f"{path} exists already: choose another name or allow overwriting.")
+    path = check_target(path, overwrite=overwrite)
     prints = {name: Member(sha256=hashlib.sha256(raw).hexdigest(), size=len(raw)) for name, raw in members.items()}
     try:
         # A manifest that was put together in code has not been checked yet.

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from impasto.errors import BundleError, PictureError, TrainingError
+from impasto.errors import PictureError, TrainingError
 from impasto.progress import OnProgress, Progress, silent
 from impasto.runtime.archive import format_table
-from impasto.runtime.bundle import MANIFEST, SUFFIX, Manifest, write_bundle
+from impasto.runtime.bundle import MANIFEST, Manifest, check_target, write_bundle
 from impasto.runtime.dream import BOUNDS, MEANS, ROOTS, WEIGHTS, band_numbers, color_numbers, to_coordinates
 from impasto.runtime.picture import Picture
 from impasto.runtime.style import STYLE_SCALE, Code, StyleModel
@@ -150,10 +150,7 @@ def add_dreams(
         TrainingError: see ``learn_dreams``.
     """
     out = Path(out)
-    if out.suffix != SUFFIX:
-        raise BundleError(f"A model file must end in {SUFFIX}: {out} does not, so rename it.")
-    if out.exists() and not overwrite:  # before minutes of work, not after
-        raise BundleError(f"{out} exists already: choose another name or allow overwriting.")
+    check_target(out, overwrite=overwrite)
     loaded = StyleModel.load(model)
     tables = learn_dreams(loaded, paintings, count=count, progress=progress)
     bundle = loaded.bundle

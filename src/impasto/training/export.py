@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import impasto
-from impasto.errors import BundleError, TrainingError
+from impasto.errors import TrainingError
 from impasto.progress import OnProgress, Progress, silent
 from impasto.runtime.archive import format_table
 from impasto.runtime.bundle import (
@@ -31,6 +31,7 @@ from impasto.runtime.bundle import (
     Manifest,
     StyleInfo,
     TensorSpec,
+    check_target,
     write_bundle,
 )
 from impasto.runtime.engine import Engine
@@ -186,10 +187,7 @@ def export(
 
 def _foresee(recipe: StyleRecipe, out: Path, overwrite: bool) -> None:
     """Raise now what would otherwise be found after a minute's work."""
-    if out.suffix != SUFFIX:
-        raise BundleError(f"A model file must end in {SUFFIX}: {out} does not, so rename it.")
-    if out.exists() and not overwrite:
-        raise BundleError(f"{out} exists already: choose another name or allow overwriting.")
+    check_target(out, overwrite=overwrite)
     for style in recipe.styles:
         if not Path(style.picture).is_file():
             raise TrainingError(f"The named style {style.name!r} wants {style.picture}: put the picture there.")

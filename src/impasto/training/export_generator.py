@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import impasto
-from impasto.errors import BundleError, TrainingError
+from impasto.errors import TrainingError
 from impasto.progress import OnProgress, Progress, silent
 from impasto.runtime.archive import format_table
 from impasto.runtime.bundle import (
-    SUFFIX,
     DataSource,
     GraphSpec,
     LatentInfo,
     Licences,
     Manifest,
     TensorSpec,
+    check_target,
     write_bundle,
 )
 from impasto.runtime.engine import Engine
@@ -317,10 +317,7 @@ def batched_onnx(part: Part) -> bytes:
 
 def _foresee(out: Path, overwrite: bool) -> None:
     """Raise now what would otherwise be found after a minute's work."""
-    if out.suffix != SUFFIX:
-        raise BundleError(f"A model file must end in {SUFFIX}: {out} does not, so rename it.")
-    if out.exists() and not overwrite:
-        raise BundleError(f"{out} exists already: choose another name or allow overwriting.")
+    check_target(out, overwrite=overwrite)
 
 
 def _gan_parts(generator: GanGenerator, classes: int) -> dict[str, Part]:

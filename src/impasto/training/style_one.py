@@ -13,17 +13,17 @@ from typing import Any, get_args
 import torch
 
 import impasto
-from impasto.errors import BundleError, TrainingError, UnknownName
+from impasto.errors import TrainingError, UnknownName
 from impasto.progress import OnProgress, Progress, silent
 from impasto.runtime.archive import format_table
 from impasto.runtime.bundle import (
-    SUFFIX,
     Bundle,
     DataSource,
     Licences,
     Manifest,
     StyleInfo,
     bundled_models,
+    check_target,
     find_bundle,
     write_bundle,
 )
@@ -165,10 +165,7 @@ def export_one(
     recipe = journal.recipe()
     if not isinstance(recipe, OneRecipe):
         raise TrainingError(f"{run} is a run of the task {recipe.task!r}, not of style-one: export it as that.")
-    if out.suffix != SUFFIX:
-        raise BundleError(f"A model file must end in {SUFFIX}: {out} does not, so rename it.")
-    if out.exists() and not overwrite:
-        raise BundleError(f"{out} exists already: choose another name or allow overwriting.")
+    check_target(out, overwrite=overwrite)
     found = load_checkpoint(journal.checkpoint)
     beginning = begin(recipe)
     bundle = beginning.model.bundle

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from impasto.errors import BundleError, PictureError, TrainingError
 from impasto.progress import OnProgress, Progress, silent
 from impasto.runtime.archive import format_table
-from impasto.runtime.bundle import MANIFEST, SUFFIX, Manifest, write_bundle
+from impasto.runtime.bundle import MANIFEST, Manifest, check_target, write_bundle
 from impasto.runtime.picture import Picture
 from impasto.runtime.style import STYLE_SCALE, Code, StyleModel
 from impasto.runtime.underpaint import COARSER
@@ -112,10 +112,7 @@ def add_underpaintings(
         raise TrainingError(f"{levels} paintings cannot lie under: choose 1 to {MOST_LEVELS}.")
     if not 0 <= ground <= 1:
         raise TrainingError(f"The share {ground} cannot show through: choose 0 to 1.")
-    if out.suffix != SUFFIX:
-        raise BundleError(f"A model file must end in {SUFFIX}: {out} does not, so rename it.")
-    if out.exists() and not overwrite:
-        raise BundleError(f"{out} exists already: choose another name or allow overwriting.")
+    check_target(out, overwrite=overwrite)
     loaded = StyleModel.load(model)
     bundle, old = loaded.bundle, loaded.bundle.manifest
     stats = {tensor.name: tensor.shape[1] for tensor in old.graphs["painter"].inputs}.get("photo_stats")
